@@ -1,0 +1,388 @@
+"""
+What the datastore says about the cluster, and the BGP sessions that follow from it.
+
+:func:`from_v2` (keys of Calico 2.6 in etcd v2) and :func:`from_v3` (resources of Calico 3) read the
+same facts into a :class:`Cluster`; :func:`expected_sessions` works out, as Calico's confd does,
+which sessions a node has to have and what BIRD calls them. Pure: no Salt, no side effects.
+"""
+
+import contextlib
+import ipaddress
+import json
+from dataclasses import dataclass, field
+
+DEFAULT_AS_NUMBER = 64512
+BGP_PORT = 179
+FAMILIES = (4, 6)
+
+V2_PREFIX = "/calico"
+_BGP = "/calico/bgp/v1"
+_FELIX = "/calico/v1"
+_IPAM = "/calico/ipam/v2"
+
+
+class NotRegistered(LookupError):
+    """The datastore knows no node of this name."""
+
+
+class Unreadable(ValueError):
+    """A value in the datastore is not of the form that Calico writes."""
+
+
+@dataclass
+class Cluster:
+    """
+    The cluster as the datastore has it.
+
+    nodes
+        {name: {"ipv4", "ipv6": address or None, "network_ipv4", "network_ipv6": with prefix length,
+        "as_number": int or None, "labels": dict, "cluster_id": text or None, "listen_port": int or
+        None, "blocks": [CIDR, …] that are affine to it, "workloads": how many endpoints}}
+    mesh, as_number, listen_port, log_level
+        What holds for all nodes.
+    peerings
+        Peers by address: {"node": name or None (all nodes), "address", "port", "as_number"}.
+    selections
+        Peers by selectors (Calico 3 only), as :func:`from_v3` keeps them.
+    blocks
+        [{"cidr", "node": name or None, "used": how many addresses}]
+    workloads
+        [{"node", "name", "networks": [CIDR, …]}]
+    resources
+        {kind: [resource, …]} in the words of the generation's API, as calicoctl prints them.
+    config
+        What ``calicoctl config get`` prints (Calico 2.6 only): {"nodeToNodeMesh", "asNumber",
+        "logLevel", "ipip", "felix": {name: value}, "bgp": {…}, "nodes": {name: {…}}}
+    ready
+        False if the datastore is locked (a migration is under way).
+    """
+
+    generation: str
+    nodes: dict = field(default_factory=dict)
+    mesh: bool = True
+    as_number: int = DEFAULT_AS_NUMBER
+    listen_port: int = BGP_PORT
+    log_level: str = "info"
+    peerings: list = field(default_factory=list)
+    selections: list = field(default_factory=list)
+    blocks: list = field(default_factory=list)
+    workloads: list = field(default_factory=list)
+    resources: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    ready: bool = True
+
+    @property
+    def pools(self):
+        """The address pools, in the API's words."""
+        return self.resources["ipPool" if self.generation == "v1" else "IPPool"]
+
+    @property
+    def peers(self):
+        """The BGP peers, in the API's words."""
+        return self.resources["bgpPeer" if self.generation == "v1" else "BGPPeer"]
+
+
+def expected_sessions(cluster, node_name):
+    """
+    The BGP sessions that BIRD on ``node_name`` must have.
+
+    Returns a list of {"name": BIRD's name of the protocol, "type": "mesh", "global" or "node",
+    "address", "family": 4 or 6, "port", "as_number", "node": name of the node that has this address
+    or None, "passive": True where the other side connects, False where this one does, None where
+    both may, "duplicate_of": name of an earlier session with the same neighbour or None}.
+
+    Raises :class:`NotRegistered` for a node that the datastore does not know.
+    """
+    if node_name not in cluster.nodes:
+        raise NotRegistered(f"node {node_name!r} is not in the datastore")
+    node = cluster.nodes[node_name]
+    sessions = []
+    for family in FAMILIES:
+        own = node[f"ipv{family}"]
+        if not own:
+            continue
+        owners = _owners(cluster, family)
+        found = _mesh(cluster, node, family) + _explicit(cluster, node_name, family)
+        neighbours = {}
+        for session in found:
+            if session["address"] == own:
+                continue
+            session["family"] = family
+            session["node"] = owners.get(session["address"])
+            neighbour = (session["address"], session["port"])
+            session["duplicate_of"] = neighbours.get(neighbour)
+            neighbours.setdefault(neighbour, session["name"])
+            sessions.append(session)
+    return sessions
+
+
+def _mesh(cluster, node, family):
+    if not cluster.mesh or node["cluster_id"]:
+        return []
+    own = node[f"ipv{family}"]
+    one_sided = cluster.generation != "v1"
+    sessions = []
+    for other in cluster.nodes.values():
+        address = other[f"ipv{family}"]
+        if not address or other["cluster_id"]:
+            continue
+        sessions.append(
+            {
+                "name": _name("Mesh", address),
+                "type": "mesh",
+                "address": address,
+                "port": other["listen_port"] or cluster.listen_port,
+                "as_number": other["as_number"] or cluster.as_number,
+                # Calico compares the two as text.
+                "passive": address > own if one_sided else None,
+            }
+        )
+    return sessions
+
+
+def _explicit(cluster, node_name, family):
+    found = []
+    for peering in cluster.peerings + _selected(cluster, node_name, family):
+        if peering["node"] not in (None, node_name) or _family(peering["address"]) != family:
+            continue
+        kind = peering.get("kind") or ("global" if peering["node"] is None else "node")
+        port = peering["port"]
+        found.append(
+            {
+                "name": _name(kind.capitalize(), peering["address"], port),
+                "type": kind,
+                "address": peering["address"],
+                "port": port or BGP_PORT,
+                "as_number": peering["as_number"],
+                "passive": None if cluster.generation == "v1" else False,
+            }
+        )
+    return sorted(found, key=lambda session: session["type"])
+
+
+def _selected(_cluster, _node_name, _family):
+    return []
+
+
+def _owners(cluster, family):
+    return {
+        node[f"ipv{family}"]: name for name, node in cluster.nodes.items() if node[f"ipv{family}"]
+    }
+
+
+def _name(prefix, address, port=None):
+    name = f"{prefix}_{address}".replace(".", "_").replace(":", "_")
+    return f"{name}_port_{port}" if port else name
+
+
+def _family(address):
+    return 6 if ":" in address else 4
+
+
+def _node(nodes, name):
+    return nodes.setdefault(
+        name,
+        {
+            "ipv4": None,
+            "ipv6": None,
+            "network_ipv4": None,
+            "network_ipv6": None,
+            "as_number": None,
+            "labels": {},
+            "cluster_id": None,
+            "listen_port": None,
+            "blocks": [],
+            "workloads": 0,
+        },
+    )
+
+
+def as_number(value):
+    """An AS number in any of the forms that Calico writes or accepts, as int."""
+    text = str(value).strip()
+    high, dot, low = text.partition(".")
+    try:
+        parts = [int(high), int(low)] if dot else [0, int(high)]
+    except ValueError:
+        parts = [-1, 0]
+    if dot and max(parts) > 0xFFFF or min(parts) < 0 or parts[1] > 0xFFFFFFFF:
+        raise Unreadable(f"{value!r} is no AS number")
+    return parts[0] << 16 | parts[1]
+
+
+# Calico 2.6: keys of etcd's v2 API -----------------------------------------------------------
+
+
+def from_v2(flat_keys):
+    """The :class:`Cluster` that these keys of Calico 2.6 ({key: value}) describe."""
+    cluster = Cluster("v1", resources={"ipPool": [], "bgpPeer": [], "node": []})
+    config = {"felix": {}, "bgp": {}, "nodes": {}}
+    blocks = {}
+    # In the order of the keys, as calicoctl prints.
+    for key in sorted(flat_keys):
+        with _naming(key):
+            _v2_key(cluster, config, blocks, key, flat_keys[key])
+    _settle(cluster, blocks)
+    config["nodeToNodeMesh"] = "on" if cluster.mesh else "off"
+    config["asNumber"] = cluster.as_number
+    config["logLevel"] = cluster.log_level
+    config["ipip"] = "on" if config["felix"].get("IpInIpEnabled") == "true" else "off"
+    cluster.config = config
+    cluster.resources["node"] = [_v2_node(name, n) for name, n in sorted(cluster.nodes.items())]
+    return cluster
+
+
+def _v2_key(cluster, config, blocks, key, value):
+    parts = key.split("/")[1:]
+    if key.startswith(_BGP + "/global/"):
+        _v2_bgp_global(cluster, config, parts[4:], value)
+    elif key.startswith(_BGP + "/host/") and len(parts) > 5:
+        _v2_bgp_host(cluster, config, parts[4], parts[5:], value)
+    elif key.startswith(_FELIX + "/host/") and len(parts) > 4:
+        _v2_host(cluster, config, parts[3], parts[4:], value)
+    elif key.startswith(_FELIX + "/config/"):
+        config["felix"][parts[3]] = value
+    elif key.startswith(_FELIX + "/ipam/") and parts[4] == "pool":
+        cluster.resources["ipPool"].append(_v2_pool(_json(value)))
+    elif key == _FELIX + "/Ready":
+        cluster.ready = value == "true"
+    elif key.startswith(_IPAM + "/"):
+        _ipam(blocks, parts[3:], value)
+
+
+def _v2_bgp_global(cluster, config, parts, value):
+    if parts[0] == "as_num":
+        cluster.as_number = as_number(value)
+    elif parts[0] == "node_mesh":
+        cluster.mesh = bool(_json(value).get("enabled"))
+    elif parts[0] == "loglevel":
+        cluster.log_level = value
+    elif parts[0] in ("peer_v4", "peer_v6"):
+        _v2_peer(cluster, None, _json(value))
+    else:
+        config["bgp"]["/".join(parts)] = value
+
+
+def _v2_bgp_host(cluster, config, name, parts, value):
+    node = _node(cluster.nodes, name)
+    if parts[0] in ("ip_addr_v4", "ip_addr_v6"):
+        node["ipv" + parts[0][-1]] = value or None
+    elif parts[0] in ("network_v4", "network_v6"):
+        node["network_ipv" + parts[0][-1]] = value or None
+    elif parts[0] == "as_num":
+        node["as_number"] = as_number(value) if value else None
+    elif parts[0] in ("peer_v4", "peer_v6"):
+        _v2_peer(cluster, name, _json(value))
+    else:
+        config["nodes"].setdefault(name, {"felix": {}, "bgp": {}})["bgp"]["/".join(parts)] = value
+
+
+def _v2_host(cluster, config, name, parts, value):
+    if parts[0] == "metadata":
+        _node(cluster.nodes, name)
+    elif parts[0] == "config" and len(parts) > 1:
+        config["nodes"].setdefault(name, {"felix": {}, "bgp": {}})["felix"][parts[1]] = value
+    elif parts[0] == "workload" and len(parts) == 5 and parts[3] == "endpoint":
+        endpoint = _json(value)
+        networks = (endpoint.get("ipv4_nets") or []) + (endpoint.get("ipv6_nets") or [])
+        cluster.workloads.append(
+            {"node": name, "name": "/".join((parts[1], parts[2], parts[4])), "networks": networks}
+        )
+
+
+def _v2_peer(cluster, node, stored):
+    address, number = stored["ip"], as_number(stored["as_num"])
+    cluster.peerings.append({"node": node, "address": address, "port": None, "as_number": number})
+    metadata = {"scope": "node" if node else "global", "peerIP": address}
+    if node:
+        metadata["node"] = node
+    cluster.resources["bgpPeer"].append(
+        {"kind": "bgpPeer", "apiVersion": "v1", "metadata": metadata, "spec": {"asNumber": number}}
+    )
+
+
+def _v2_pool(stored):
+    spec = {}
+    if stored.get("ipip") or stored.get("ipip_mode"):
+        spec["ipip"] = {
+            key: value
+            for key, value in (
+                ("enabled", bool(stored.get("ipip"))),
+                ("mode", stored.get("ipip_mode")),
+            )
+            if value
+        }
+    if stored.get("masquerade"):
+        spec["nat-outgoing"] = True
+    if stored.get("disabled"):
+        spec["disabled"] = True
+    metadata = {"cidr": stored["cidr"]}
+    return {"kind": "ipPool", "apiVersion": "v1", "metadata": metadata, "spec": spec}
+
+
+def _v2_node(name, node):
+    bgp = {}
+    if node["as_number"] is not None:
+        bgp["asNumber"] = node["as_number"]
+    for family in FAMILIES:
+        address, network = node[f"ipv{family}"], node[f"network_ipv{family}"]
+        if address:
+            length = network.rpartition("/")[2] if network else {4: 32, 6: 128}[family]
+            bgp[f"ipv{family}Address"] = f"{address}/{length}"
+    spec = {"bgp": bgp} if bgp else {}
+    return {"kind": "node", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+
+
+# Both generations keep their address blocks under the same keys -------------------------------
+
+
+def _ipam(blocks, parts, value):
+    if parts[0] == "assignment" and parts[2] == "block":
+        block = _json(value)
+        allocations = block.get("allocations") or []
+        used = sum(1 for allocation in allocations if allocation is not None)
+        _block(blocks, block["cidr"])["used"] = used
+    elif parts[0] == "host" and len(parts) == 5 and parts[3] == "block":
+        address, _dash, length = parts[4].rpartition("-")
+        _block(blocks, f"{address}/{length}")["node"] = parts[1]
+
+
+def _block(blocks, cidr):
+    return blocks.setdefault(cidr, {"cidr": cidr, "node": None, "used": 0})
+
+
+def _settle(cluster, blocks):
+    """Give each node its blocks and workloads; those of nodes that are gone stay without one."""
+    cluster.blocks = sorted(blocks.values(), key=lambda block: _network_order(block["cidr"]))
+    for block in cluster.blocks:
+        if block["node"] in cluster.nodes:
+            cluster.nodes[block["node"]]["blocks"].append(block["cidr"])
+    for workload in cluster.workloads:
+        if workload["node"] in cluster.nodes:
+            cluster.nodes[workload["node"]]["workloads"] += 1
+
+
+def _network_order(cidr):
+    network = ipaddress.ip_network(cidr, strict=False)
+    return network.version, network
+
+
+@contextlib.contextmanager
+def _naming(key):
+    """Any misfit in what was read becomes an error that names the key."""
+    try:
+        yield
+    except Unreadable as err:
+        raise Unreadable(f"{key}: {err}") from err
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as err:
+        raise Unreadable(f"{key}: not what Calico writes there ({err!r})") from err
+
+
+def _json(value):
+    try:
+        data = json.loads(value)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise Unreadable("the value is not the JSON object that Calico writes")
+    return data

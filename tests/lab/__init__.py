@@ -1,0 +1,1 @@
+"""The test lab: hosts with systemd, Docker and a Salt minion, a Salt master, and etcd with TLS."""

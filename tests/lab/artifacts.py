@@ -1,0 +1,86 @@
+"""calico/node's image archive and calicoctl: the originals where given, the stand-ins elsewhere."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.lab import paths, salt
+
+STANDINS = Path(__file__).with_name("standins")
+IMAGE = "calico-node.tar"
+CALICOCTL = "calicoctl"
+
+
+class BuildFailed(RuntimeError):
+    pass
+
+
+def prepare_image(settings):
+    """The image archive lies in the hosts; returns its name as hosts see it."""
+    source = settings.image_archive or _built(
+        f"node-{settings.calico_version}.tar",
+        [STANDINS / "node" / "build.py"],
+        ["--tag", f"calico/node:{settings.calico_version}"],
+    )
+    paths.ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    _place(source, paths.ARTIFACTS / IMAGE)
+    return IMAGE
+
+
+def prepare_calicoctl(settings):
+    """calicoctl lies in the master's file_roots; returns its pillar entry."""
+    source = settings.calicoctl or _built(
+        f"calicoctl-{settings.calicoctl_version}",
+        [STANDINS / "build_calicoctl.py"],
+        ["--version", settings.calicoctl_version],
+    )
+    (salt.FILES / "lab").mkdir(parents=True, exist_ok=True)
+    _place(source, salt.FILES / "lab" / CALICOCTL)
+    with open(source, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"source": f"salt://lab/{CALICOCTL}", "source_hash": f"sha256={digest}"}
+
+
+def _built(name, script, arguments):
+    """A stand-in, made anew when any of its sources or the arguments are new."""
+    directory = paths.CACHE / "standins"
+    made = directory / f"{_sources_hash(arguments)}-{name}"
+    if not made.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        for old in directory.glob(f"*-{name}*"):
+            old.unlink()
+        partial = made.with_name(made.name + ".partial")
+        done = subprocess.run(
+            [sys.executable, *script, partial, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=paths.CHECKOUT,
+        )
+        if done.returncode:
+            raise BuildFailed(f"{script[0].name}:\n{done.stdout}{done.stderr}"[-4000:])
+        partial.rename(made)
+    return made
+
+
+def _sources_hash(arguments):
+    digest = hashlib.sha256(repr(arguments).encode())
+    for file in sorted(STANDINS.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(str(file.relative_to(STANDINS)).encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _place(source, target):
+    """As a link where that can be: the archive is hundreds of megabytes."""
+    if target.exists() and target.samefile(source):
+        return
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(source, partial)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.rename(target)

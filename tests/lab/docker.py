@@ -1,0 +1,194 @@
+"""The lab's own containerd and dockerd: they share nothing with a Docker of this machine."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from tests.lab import capabilities, network, paths, processes
+
+NETWORK = "lab"
+DATA = paths.CACHE / "docker"
+SOCKET = paths.RUN / "docker.sock"
+CONTAINERD_SOCKET = paths.RUN / "containerd.sock"
+WRAPPER = Path(__file__).with_name("runc_wrapper.py")
+RUNTIME = "without-sys-resource"
+
+
+class DockerError(RuntimeError):
+    pass
+
+
+def run(*arguments, check=True, timeout=120, **options):
+    """Run the docker client against the lab's daemon."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout, **options
+    )
+    if check and done.returncode:
+        raise DockerError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+    return done
+
+
+def command(*arguments):
+    # An empty configuration, so that contexts and credentials of the person have no say.
+    return ["docker", "--config", str(paths.RUN / "client"), "-H", f"unix://{SOCKET}", *arguments]
+
+
+def runtimes(wrapper):
+    """daemon.json for machines where runc as it is could start no privileged container."""
+    return {"runtimes": {RUNTIME: {"path": str(wrapper)}}, "default-runtime": RUNTIME}
+
+
+def needs_wrapper():
+    return not capabilities.has("CAP_SYS_RESOURCE")
+
+
+def running():
+    return bool(processes.leader("dockerd")) and run("version", check=False).returncode == 0
+
+
+def start():
+    if running():
+        return
+    _clear_leftovers()
+    (paths.RUN / "client").mkdir(parents=True, exist_ok=True)
+    _start_containerd()
+    configuration = paths.RUN / "daemon.json"
+    configuration.write_text(json.dumps(runtimes(WRAPPER) if needs_wrapper() else {}))
+    pid = processes.spawn(
+        "dockerd",
+        [
+            "dockerd",
+            f"--config-file={configuration}",
+            f"--host=unix://{SOCKET}",
+            f"--containerd={CONTAINERD_SOCKET}",
+            f"--data-root={DATA}",
+            f"--exec-root={paths.RUN / 'exec'}",
+            f"--pidfile={paths.RUN / 'docker.pid'}",
+            # One control group above all hosts tells their processes from all others.
+            f"--cgroup-parent=/{paths.PREFIX}",
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            # Hosts talk to each other and to this machine, and to nobody else.
+            "--bridge=none",
+            "--iptables=false",
+            "--ip-forward=false",
+            "--ip-masq=false",
+            "--userland-proxy=false",
+        ],
+    )
+    _wait_for("dockerd", pid, lambda: run("version", check=False).returncode == 0)
+
+
+def _start_containerd():
+    # The Kubernetes part of containerd is of no use here, and needs directories outside the lab.
+    configuration = paths.RUN / "containerd.toml"
+    configuration.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    pid = processes.spawn(
+        "containerd",
+        [
+            "containerd",
+            f"--config={configuration}",
+            f"--address={CONTAINERD_SOCKET}",
+            f"--root={DATA / 'containerd'}",
+            f"--state={paths.RUN / 'containerd'}",
+        ],
+    )
+    _wait_for("containerd", pid, CONTAINERD_SOCKET.exists)
+
+
+def _wait_for(name, pid, answers, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not answers():
+        if not processes.alive(pid) or time.monotonic() > deadline:
+            raise DockerError(f"{name} does not run: see {paths.LOGS / f'{name}.log'}")
+        time.sleep(0.1)
+
+
+def ensure_network():
+    """The hosts' network, as (subnet, gateway); made on a free subnet when there is none."""
+    found = run("network", "inspect", NETWORK, "--format={{json .IPAM.Config}}", check=False)
+    if found.returncode:
+        with network.choosing():
+            subnet = network.free_subnet()
+            run(
+                "network",
+                "create",
+                f"--subnet={subnet}",
+                f"--gateway={subnet[1]}",
+                f"--opt=com.docker.network.bridge.name={paths.BRIDGE}",
+                "--opt=com.docker.network.bridge.enable_ip_masquerade=false",
+                NETWORK,
+            )
+        found = run("network", "inspect", NETWORK, "--format={{json .IPAM.Config}}")
+    network.open_filter()
+    (configuration,) = json.loads(found.stdout)
+    return configuration["Subnet"], configuration["Gateway"]
+
+
+def stop():
+    """End hosts, network, daemons. Images stay in the cache, unless a stop in order fails."""
+    tidy = running() and _remove_containers_and_network()
+    for name in ("dockerd", "containerd"):
+        processes.stop(name)
+    _clear_leftovers()
+    network.close_filter()
+    network.remove_links()
+    if DATA.exists() and not tidy:
+        # Containers of a daemon that died cannot be removed by hand, layer by layer.
+        remove_tree(DATA)
+    shutil.rmtree(paths.RUN / "exec", ignore_errors=True)
+
+
+def _remove_containers_and_network():
+    with contextlib.suppress(DockerError, subprocess.TimeoutExpired):
+        containers = run("ps", "--all", "--quiet").stdout.split()
+        if containers:
+            run("rm", "--force", "--volumes", *containers)
+        run("network", "rm", NETWORK, check=False)
+        return True
+    return False
+
+
+def _clear_leftovers():
+    """Processes, mounts and control groups of containers whose daemon died."""
+    for name in ("dockerd", "containerd"):
+        processes.stop(name)
+    while left := list(_contained()):
+        processes.end(left, 0)
+    unmount_below(DATA, paths.RUN)
+    for hierarchy in Path("/sys/fs/cgroup").glob("**/" + paths.PREFIX):
+        for directory, _, _ in os.walk(hierarchy, topdown=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(directory)
+    # containerd keeps its shims' sockets here, whatever it is told.
+    for directory in ("/run/containerd/s", "/run/containerd"):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def _contained():
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and f"/{paths.PREFIX}/" in (entry / "cgroup").read_text():
+                if processes.alive(entry.name):
+                    yield int(entry.name)
+
+
+def unmount_below(*directories):
+    prefixes = tuple(f"{directory}/" for directory in directories)
+    mounts = [
+        line.split()[4].replace("\\040", " ")
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    ]
+    for mount in reversed(mounts):
+        if mount.startswith(prefixes):
+            subprocess.run(["umount", "--lazy", mount], check=True)
+
+
+def remove_tree(directory):
+    """Never through a mount: what is mounted below belongs to somebody else."""
+    unmount_below(directory)
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(directory)], check=True)

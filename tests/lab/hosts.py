@@ -1,0 +1,155 @@
+"""Hosts: containers that run systemd, a Docker of their own and a Salt minion."""
+
+import hashlib
+import ipaddress
+import json
+import subprocess
+import time
+
+from tests.lab import docker, paths
+
+LABEL = "lab.recipe"
+# In every host. Calico's image and whatever else a profile names lie here.
+ARTIFACTS = "/opt/lab"
+FIRST_ADDRESS = 10
+
+
+class CommandFailed(subprocess.CalledProcessError):
+    """Says what the command said: the output is what a reader of a failed test needs."""
+
+    def __str__(self):
+        return f"{super().__str__()}\n{self.stdout or ''}{self.stderr or ''}"
+
+
+class Host:
+    def __init__(self, name, address):
+        self.name = name
+        self.address = address
+
+    def __repr__(self):
+        return f"Host({self.name}, {self.address})"
+
+    def exec(self, cmd, check=True, timeout=60, **options):
+        """Run cmd (a list, or a string for sh) in the host; a CompletedProcess with text."""
+        words = ["sh", "-c", cmd] if isinstance(cmd, str) else [str(word) for word in cmd]
+        interactive = ["--interactive"] if options.get("input") is not None else []
+        done = subprocess.run(
+            docker.command("exec", *interactive, self.name, *words),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **options,
+        )
+        if check and done.returncode:
+            raise CommandFailed(done.returncode, cmd, done.stdout, done.stderr)
+        return done
+
+    def write(self, path, text):
+        self.exec(f'mkdir -p "$(dirname "{path}")" && cat > "{path}"', input=text)
+
+    def read(self, path):
+        return self.exec(["cat", path]).stdout
+
+    def restart(self):
+        """The machine goes down in order and comes up again."""
+        docker.run("restart", "--time=30", self.name)
+        self.wait_until_booted()
+
+    def wait_until_booted(self, timeout=90):
+        deadline = time.monotonic() + timeout
+        while True:
+            # `--wait` is an error until systemd answers at all, and blocks from then on.
+            state = self.exec(
+                ["systemctl", "is-system-running", "--wait"], check=False, timeout=timeout
+            ).stdout.strip()
+            if state in ("running", "degraded"):
+                break
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} has not booted ({state or 'systemd is silent'})")
+            time.sleep(0.1)
+        if state == "degraded":
+            failed = self.exec(["systemctl", "--failed", "--plain", "--no-legend"]).stdout
+            raise RuntimeError(f"{self.name} has failed units:\n{failed}")
+
+
+def all_hosts():
+    """The hosts that there are, whether they run or not, in the order of their numbers."""
+    names = docker.run("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").stdout
+    if not names.split():
+        return []
+    found = json.loads(docker.run("inspect", *names.split()).stdout)
+    hosts = [
+        Host(
+            container["Name"].lstrip("/"),
+            container["NetworkSettings"]["Networks"][docker.NETWORK]["IPAMConfig"]["IPv4Address"],
+        )
+        for container in found
+    ]
+    return sorted(hosts, key=lambda host: ipaddress.ip_address(host.address))
+
+
+def ensure(number, subnet, image, minion_config):
+    """Host NUMBER runs, made from IMAGE; the same one as before where nothing has changed."""
+    name = f"node{number}"
+    address = str(ipaddress.ip_network(subnet)[FIRST_ADDRESS + number])
+    directory = paths.STATE / "hosts" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_if_new(directory / "minion", minion_config)
+    arguments = _run_arguments(name, address, image, directory)
+    recipe = hashlib.sha256(repr((arguments, minion_config)).encode()).hexdigest()
+    state, made_by = _inspect(name)
+    if state and made_by != recipe:
+        docker.run("rm", "--force", "--volumes", name)
+        state = None
+    if state is None:
+        docker.run("run", "--detach", f"--label={LABEL}={recipe}", *arguments)
+    elif state != "running":
+        docker.run("start", name)
+    return Host(name, address)
+
+
+def remove(host):
+    docker.run("rm", "--force", "--volumes", host.name)
+
+
+def _inspect(name):
+    template = f'--format={{{{.State.Status}}}} {{{{index .Config.Labels "{LABEL}"}}}}'
+    found = docker.run("inspect", "--type=container", template, name, check=False)
+    return found.stdout.split() if found.returncode == 0 else (None, None)
+
+
+def _run_arguments(name, address, image, directory):
+    mounts = [
+        "/lib/modules:/lib/modules:ro",
+        f"{paths.SITE_PACKAGES}:/opt/salt:ro",
+        f"{directory / 'minion'}:/etc/salt/minion:ro",
+        f"{paths.ARTIFACTS}:{ARTIFACTS}:ro",
+    ]
+    if docker.needs_wrapper():
+        wrapper = "/usr/local/sbin/runc-wrapper"
+        daemon = directory / "daemon.json"
+        _write_if_new(daemon, json.dumps(docker.runtimes(wrapper)))
+        mounts += [f"{docker.WRAPPER}:{wrapper}:ro", f"{daemon}:/etc/docker/daemon.json:ro"]
+    return [
+        f"--name={name}",
+        f"--hostname={name}",
+        f"--network={docker.NETWORK}",
+        f"--ip={address}",
+        "--privileged",
+        "--cgroupns=private",
+        "--env=container=docker",
+        "--tmpfs=/run",
+        "--tmpfs=/tmp",
+        # systemd's word for "power off".
+        "--stop-signal=SIGRTMIN+3",
+        # Overlays cannot lie on an overlay: the host's own Docker gets a real directory.
+        "--volume=/var/lib/docker",
+        *(f"--volume={mount}" for mount in mounts),
+        image,
+    ]
+
+
+def _write_if_new(path, text):
+    # In place: a bind mount goes on showing the file that it was made with.
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

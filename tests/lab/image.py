@@ -1,0 +1,90 @@
+"""The hosts' image: Debian 12 with systemd, Docker and what a Salt minion needs."""
+
+import hashlib
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.lab import docker, packages
+
+FILES = Path(__file__).with_name("host")
+PACKAGES = (
+    "ca-certificates dbus docker.io ethtool iproute2 ipset iptables iputils-ping kmod less netbase"
+    " procps python3 python3-yaml systemd systemd-sysv"
+).split()
+# Consoles, and what Debian does by the clock, have no meaning in a host of the lab.
+MASKED = (
+    "console-getty.service getty@tty1.service apt-daily.timer apt-daily-upgrade.timer"
+    " dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-timesyncd.service"
+    " dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount"
+    " sys-kernel-debug.mount sys-kernel-tracing.mount"
+).split()
+
+
+def ensure():
+    """The image's name; made of Debian packages when this recipe has none yet."""
+    name = f"host:{recipe_hash()}"
+    if docker.run("image", "inspect", name, check=False).returncode:
+        _build(name)
+    return name
+
+
+def recipe_hash():
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for file in sorted(FILES.rglob("*")):
+        if file.is_file():
+            digest.update(str(file.relative_to(FILES)).encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _build(name):
+    with tempfile.TemporaryDirectory() as scratch:
+        maker = subprocess.Popen(
+            bootstrap_command(Path(scratch)), stdout=subprocess.PIPE, stderr=_log(scratch)
+        )
+        importer = subprocess.run(
+            docker.command("import", '--change=CMD ["/sbin/init"]', "-", name),
+            stdin=maker.stdout,
+            capture_output=True,
+            text=True,
+        )
+        maker.stdout.close()
+        if maker.wait() or importer.returncode:
+            said = (Path(scratch) / "log").read_text()[-3000:]
+            raise RuntimeError(f"The host image could not be made:\n{said}{importer.stderr}")
+
+
+def _log(scratch):
+    return open(Path(scratch) / "log", "wb")
+
+
+def bootstrap_command(scratch):
+    settings = scratch / "machine-apt.conf"
+    settings.write_text(packages.machine_settings())
+    sources = scratch / "debian.list"
+    sources.write_text(packages.debian_sources())
+    removed = (
+        # This machine's way to the packages is not the hosts' business.
+        "etc/apt/apt.conf.d/99mmdebstrap etc/apt/sources.list.d/* var/lib/apt/lists/*"
+        # Kernel-wide settings would reach this machine: the kernel is shared.
+        " usr/lib/sysctl.d/* etc/sysctl.d/*"
+        " etc/machine-id etc/hostname etc/resolv.conf"
+    )
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        f"--include={','.join(PACKAGES)}",
+        f"--aptopt={settings}",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        f"--customize-hook=copy-in {shlex.join(map(str, sorted(FILES.iterdir())))} /",
+        f'--customize-hook=chroot "$1" systemctl mask {" ".join(MASKED)}',
+        '--customize-hook=chroot "$1" systemctl enable salt-minion.service',
+        f'--customize-hook=cd "$1" && rm -rf {removed} && touch etc/machine-id',
+        "bookworm",
+        "-",
+        str(sources),
+    ]

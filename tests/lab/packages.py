@@ -1,0 +1,111 @@
+"""Debian packages that the lab and the tests need on this machine, installed when missing."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+# What for: {package: a program of it}.
+NEEDED = {
+    "tests": {"etcd-server": "etcd", "bird": "bird"},
+    "lab": {
+        "etcd-server": "etcd",
+        "bird": "bird",
+        "docker.io": "dockerd",
+        "iproute2": "ip",
+        "iptables": "iptables",
+        "mmdebstrap": "mmdebstrap",
+    },
+}
+# Debian starts these when it installs them, and at every boot; the lab runs its own, by hand.
+SERVICES = ("etcd", "bird", "bird6", "docker", "docker.socket", "containerd")
+PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def missing(purpose):
+    return [
+        package
+        for package, program in NEEDED[purpose].items()
+        if not shutil.which(program, path=PLACES)
+    ]
+
+
+def install(packages):
+    """Install packages; nothing that they bring is started, now or at the next boot."""
+    present = set(_installed_services())
+    with _no_service_starts():
+        # An earlier run may have been interrupted while packages were being unpacked.
+        subprocess.run(["dpkg", "--configure", "-a"], check=True, capture_output=True)
+        apt("update")
+        apt("install", "--yes", "--no-install-recommends", *packages)
+    fresh = [service for service in _installed_services() if service not in present]
+    if fresh and Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "--quiet", "disable", *fresh], check=True)
+
+
+def apt(*arguments):
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"apt-get {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def _installed_services():
+    for service in SERVICES:
+        unit = service if "." in service else f"{service}.service"
+        if any(Path(place, unit).exists() for place in ("/lib/systemd/system", "/etc/systemd/system")):
+            yield unit
+
+
+@contextlib.contextmanager
+def _no_service_starts():
+    """policy-rc.d is Debian's own way to say so (101: not allowed)."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+
+
+def debian_sources():
+    """Where this machine has Debian 12's packages from, as lines of sources.list."""
+    if not (lines := _sources()):
+        apt("update")
+        lines = _sources()
+    return "\n".join(lines) + "\n"
+
+
+def _sources():
+    done = subprocess.run(
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+            "Created-By: Packages",
+            "Origin: Debian",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [line for line in dict.fromkeys(done.stdout.splitlines()) if " bookworm" in line]
+
+
+def machine_settings():
+    """How this machine's apt reaches its sources (proxies and the like), as an apt.conf."""
+    dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
+    wanted = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
+    return "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(wanted))

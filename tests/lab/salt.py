@@ -1,0 +1,174 @@
+"""The lab's Salt: one master on this machine, a minion in each host."""
+
+import subprocess
+import time
+
+import yaml
+
+from tests.lab import network, paths, processes
+
+ETC = paths.STATE / "salt" / "etc"
+FORMULA = paths.STATE / "formula"
+FILES = paths.STATE / "files"
+PILLAR = paths.STATE / "pillar"
+# What a user of the formula puts in the master's file_roots.
+FORMULA_DIRECTORIES = ("calico", "_beacons", "_modules", "_runners", "_states", "_utils")
+
+
+class NoAnswer(RuntimeError):
+    pass
+
+
+class Returned(dict):
+    """What each minion returned, by its id; `retcode` has their return codes."""
+
+    def __init__(self, full):
+        super().__init__({minion: answer.get("ret") for minion, answer in full.items()})
+        self.retcode = {minion: answer.get("retcode", 0) for minion, answer in full.items()}
+
+
+class Master:
+    def __init__(self, address):
+        self.address = address
+        self._client = None
+
+    def start(self):
+        """The master runs with this configuration: left alone where it does already."""
+        self._link_formula()
+        for directory in (ETC, FILES, PILLAR):
+            directory.mkdir(parents=True, exist_ok=True)
+        target = ETC / "master"
+        wanted = yaml.safe_dump(self._configuration())
+        if processes.leader("salt-master"):
+            if target.read_text() == wanted:
+                return
+            self.stop()
+            wanted = yaml.safe_dump(self._configuration())
+        target.write_text(wanted)
+        (paths.RUN / "salt").mkdir(parents=True, exist_ok=True)
+        processes.spawn("salt-master", [paths.VENV / "bin" / "salt-master", "-c", ETC])
+
+    def stop(self):
+        self._client = None
+        processes.stop("salt-master", patience=5)
+
+    def minion_configuration(self, name):
+        ports = self._ports()
+        return yaml.safe_dump(
+            {
+                "id": name,
+                "master": str(self.address),
+                "publish_port": ports["publish_port"],
+                "master_port": ports["ret_port"],
+                "pki_dir": "/var/lib/salt/pki",
+                # To the journal, through the service's output.
+                "log_level": "warning",
+                "log_file": "/dev/null",
+                "log_level_logfile": "quiet",
+                # A master that is not there yet, or restarted, is found at once.
+                "acceptance_wait_time": 1,
+                "random_reauth_delay": 1,
+                "recon_default": 200,
+                "recon_max": 1000,
+                "recon_randomize": False,
+                # The network has no name server and no cloud to ask.
+                "enable_fqdns_grains": False,
+            }
+        )
+
+    def _configuration(self):
+        return {
+            "interface": str(self.address),
+            **self._ports(),
+            "user": "root",
+            "auto_accept": True,
+            "worker_threads": 3,
+            "timeout": 10,
+            "root_dir": str(paths.STATE / "salt"),
+            "pki_dir": str(paths.STATE / "salt" / "pki"),
+            "cachedir": str(paths.STATE / "salt" / "cache"),
+            "sock_dir": str(paths.RUN / "salt"),
+            "pidfile": str(paths.RUN / "salt-master-own.pid"),
+            "log_file": "/dev/null",
+            "log_level_logfile": "quiet",
+            "log_level": "warning",
+            "file_roots": {"base": [str(FORMULA), str(FILES)]},
+            "pillar_roots": {"base": [str(PILLAR)]},
+        }
+
+    def _ports(self):
+        """Kept from one run to the next: minions know them."""
+        file = paths.STATE / "salt" / "ports.yaml"
+        if not file.exists():
+            ports = {
+                "publish_port": network.free_port(self.address, 4505),
+                "ret_port": network.free_port(self.address, 4506),
+            }
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(yaml.safe_dump(ports))
+        return yaml.safe_load(file.read_text())
+
+    def _link_formula(self):
+        """Only what a user would install: the master walks all of its roots, again and again."""
+        FORMULA.mkdir(parents=True, exist_ok=True)
+        for name in FORMULA_DIRECTORIES:
+            link = FORMULA / name
+            if (paths.CHECKOUT / name).is_dir() and not link.is_symlink():
+                link.symlink_to(paths.CHECKOUT / name)
+
+    def wait_for(self, minions, timeout=90):
+        """Until every one of MINIONS answers; a minion that connects says so by an event."""
+        deadline = time.monotonic() + timeout
+        missing = set(minions)
+        with self._events() as events:
+            while True:
+                missing -= set(self.call(sorted(missing), "test.ping", timeout=2))
+                if not missing:
+                    return
+                if time.monotonic() > deadline:
+                    raise NoAnswer(f"no answer from {', '.join(sorted(missing))}")
+                events.get_event(wait=2, tag="salt/minion/", match_type="startswith")
+
+    def _events(self):
+        import salt.utils.event
+
+        return salt.utils.event.get_event(
+            "master", sock_dir=self.client.opts["sock_dir"], opts=self.client.opts, listen=True
+        )
+
+    @property
+    def client(self):
+        if self._client is None:
+            # Importing Salt takes a second, which `lab exec` and its like can do without.
+            import salt.client
+
+            self._client = salt.client.LocalClient(c_path=str(ETC / "master"))
+        return self._client
+
+    def call(self, target, function, *arguments, timeout=60, **keywords):
+        """`salt TARGET FUNCTION ARGUMENTS`, in process; target may be a list of minions."""
+        from salt.utils.args import parse_input
+
+        arguments = parse_input([*arguments, {"__kwarg__": True, **keywords}])
+        return Returned(
+            self.client.cmd(
+                target,
+                function,
+                arguments,
+                timeout=timeout,
+                tgt_type="list" if isinstance(target, (list, tuple)) else "compound",
+                full_return=True,
+            )
+        )
+
+    def command(self, *arguments, program="salt"):
+        return [str(paths.VENV / "bin" / program), "-c", str(ETC), *map(str, arguments)]
+
+    def cli(self, *arguments, program="salt", timeout=300):
+        """The command as a person types it; a CompletedProcess."""
+        return subprocess.run(
+            self.command(*arguments, program=program),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )

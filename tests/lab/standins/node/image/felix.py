@@ -1,0 +1,119 @@
+"""Felix's outside: its name, its health port, the routes to this host's own workloads.
+
+Policy is not enforced: what a workload's profile would let pass, passes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import dataplane
+import etcdv2
+import health
+import process
+from environment import Environment
+
+_RETRY_S = 1.0
+_RESYNC_S = 90.0
+_TRUE = ("true", "1", "yes", "y", "t")
+
+
+class Settings:
+    """Felix's settings: the environment goes before the datastore."""
+
+    def __init__(self, env: Environment, snapshot, node: str):
+        self._env, self._snapshot, self._node = env, snapshot, node
+
+    def text(self, name: str, default: str) -> str:
+        given = self._env.text(f"FELIX_{name.upper()}")
+        return given or self._snapshot.felix_setting(self._node, name) or default
+
+    def boolean(self, name: str) -> bool:
+        return self.text(name, "false").lower() in _TRUE
+
+
+class Felix:
+    def __init__(self, store, node: str, routes: dataplane.Dataplane):
+        self._store, self._node, self._dataplane = store, node, routes
+        self._wanted: list | None = None
+        self._work = threading.Event()
+        self.in_sync = threading.Event()
+
+    def follow_datastore(self) -> None:
+        """In sync once everything was read; a datastore that goes away later changes nothing."""
+        while True:
+            try:
+                snapshot, index = self._store.snapshot()
+                self._wanted = snapshot.endpoints(self._node)
+                self._work.set()
+                self._store.wait(index, _RESYNC_S)
+            except etcdv2.EtcdError as error:
+                say(f"datastore: {error}")
+                time.sleep(_RETRY_S)
+
+    def follow_links(self) -> None:
+        """An endpoint may be stored before its interface is there."""
+        for _ in dataplane.link_changes():
+            self._work.set()
+
+    def apply_forever(self) -> None:
+        while True:
+            self._work.wait(_RESYNC_S)
+            self._work.clear()
+            if self._wanted is None:
+                continue
+            self._dataplane.apply(self._wanted)
+            self.in_sync.set()
+
+
+def first_snapshot(store):
+    """Felix knows its settings, and hence its health port, only when it has read them."""
+    while True:
+        try:
+            return store.snapshot()[0]
+        except etcdv2.EtcdError as error:
+            say(f"datastore: {error}")
+            time.sleep(_RETRY_S)
+
+
+def say(text: str) -> None:
+    print(f"calico-felix: {text}", flush=True)
+
+
+def background(work: Callable[[], None]) -> None:
+    """A thread whose failure ends the process, so that it is started again."""
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            say(f"{type(error).__name__}: {error}")
+            os._exit(1)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def main() -> int:
+    process.named("calico-felix")
+    env = Environment(os.environ)
+    layout = importlib.import_module(process.generation().layout)
+    store = layout.Datastore(env.client())
+    node = env.text("FELIX_FELIXHOSTNAME") or env.node_name()
+    settings = Settings(env, first_snapshot(store), node)
+    felix = Felix(store, node, dataplane.Dataplane(settings.text("InterfacePrefix", "cali")))
+    if settings.boolean("HealthEnabled"):
+        port = int(settings.text("HealthPort", "9099"))
+        background(lambda: health.serve(port, felix.in_sync.is_set))
+    background(felix.follow_datastore)
+    background(felix.follow_links)
+    felix.apply_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

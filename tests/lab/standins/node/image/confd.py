@@ -61,9 +61,7 @@ class Loop:
         snapshot, index = self._store.snapshot()
         for daemon in daemons():
             try:
-                text = birdconf.render(
-                    snapshot, self._name, daemon.version, process.generation()
-                )
+                text = birdconf.render(snapshot, self._name, daemon.version, process.generation())
             except LookupError as error:
                 say(f"{error}: {daemon.config} stays as it is")
                 continue

@@ -88,8 +88,9 @@ class Snapshot:
     def blocks(self, node: str, version: int) -> list[Network]:
         """The blocks that belong to the node."""
         prefix = f"{_IPAM_HOSTS}/{node}/ipv{version}/block/"
-        return sorted(ipaddress.ip_network(name.replace("-", "/")) for name, _ in
-                      self._below(prefix))
+        return sorted(
+            ipaddress.ip_network(name.replace("-", "/")) for name, _ in self._below(prefix)
+        )
 
     def mesh(self) -> bool:
         return json.loads(self._keys.get(f"{_BGP_GLOBAL}/node_mesh", '{"enabled": true}'))[

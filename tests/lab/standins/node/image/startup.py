@@ -113,9 +113,7 @@ class Startup:
                 return
             if stored is None:
                 raise Invalid(f"Couldn't autodetect a management IPv{version} address:")
-            warn(
-                f"Autodetection of IPv{version} address failed, keeping existing value: {stored}"
-            )
+            warn(f"Autodetection of IPv{version} address failed, keeping existing value: {stored}")
         elif given:
             node.set_address(version, self._env.address(variable, version))
             say(f"Using IPv{version} address from environment: {variable}={given}")
@@ -126,9 +124,7 @@ class Startup:
             return
         for found in autodetect.addresses(version):
             if found.address.ip == address.ip:
-                say(
-                    f"IPv{version} address {address.ip} discovered on interface {found.interface}"
-                )
+                say(f"IPv{version} address {address.ip} discovered on interface {found.interface}")
                 return
         warn(f"Unable to confirm IPv{version} address {address.ip} is assigned to this host")
 
@@ -184,9 +180,7 @@ class Startup:
             )
 
     def _ipv6_supported(self) -> bool:
-        return (
-            self._env.boolean("FELIX_IPV6SUPPORT", True) and Path("/proc/sys/net/ipv6").exists()
-        )
+        return self._env.boolean("FELIX_IPV6SUPPORT", True) and Path("/proc/sys/net/ipv6").exists()
 
     def _merged_cluster_type(self, stored: str) -> str:
         """What is stored stays; words of this node's that are missing are added."""

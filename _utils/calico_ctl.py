@@ -140,97 +140,89 @@ class Result:
     stderr: str
 
 
-class Calicoctl:
+def get(kind, name=None, *, options=None, **how):
     """
-    One calicoctl with its configuration file.
+    The resources of ``kind``, or the one called ``name``, as a list; empty if there is none.
 
-    binary, config
-        Paths.
-    generation
-        "v1" (calicoctl 1.x) or "v3".
-    deadline
-        Seconds for one call.
-    allow_version_mismatch
-        Also work while the cluster is being upgraded (3.20 and later).
+    options
+        Further identity, such as {"scope": "node", "node": "node1"} of a v1 BGP peer.
+    how
+        ``binary``, ``config`` and ``deadline`` as for :func:`run`; with
+        ``allow_version_mismatch=True`` it also works while the cluster is being upgraded.
     """
+    argv = ["get", kind, *([name] if name else []), *_options(options or {}), "-o", "json"]
+    try:
+        return _resources(_call(argv, **how).stdout)
+    except NotFound:
+        return []
 
-    def __init__(self, binary, config, generation, deadline=20.0, allow_version_mismatch=False):
-        self.binary = binary
-        self.config = config
-        self.generation = generation
-        self.deadline = deadline
-        self.allow_version_mismatch = allow_version_mismatch
 
-    def get(self, kind, name=None, **options):
-        """
-        The resources of ``kind``, or the one called ``name``, as a list; empty if there is none.
+def apply(resources, **how):
+    """Create or replace each of these resources."""
+    return _call(["apply", "-f", "-"], _documents(resources), **how)
 
-        options
-            Further identity, such as ``scope="node", node="node1"`` of a v1 BGP peer.
-        """
-        argv = ["get", kind, *([name] if name else []), *_options(options), "-o", "json"]
+
+def create(resources, **how):
+    """Create these resources; :class:`AlreadyExists` if one is there already."""
+    return _call(["create", "-f", "-"], _documents(resources), **how)
+
+
+def replace(resources, **how):
+    """Replace these resources; :class:`NotFound` if one is not there."""
+    return _call(["replace", "-f", "-"], _documents(resources), **how)
+
+
+def delete(resources, *, missing_ok=True, **how):
+    """
+    Delete these resources, one call for each: calicoctl 1.x stops at the first that is not there.
+
+    Returns those that were there. With ``missing_ok=False`` an absent one is :class:`NotFound`.
+    """
+    deleted = []
+    for resource in resources:
         try:
-            result = self._call(argv)
+            _call(["delete", "-f", "-"], _documents([resource]), **how)
         except NotFound:
-            return []
-        return _resources(result.stdout)
+            if not missing_ok:
+                raise
+        else:
+            deleted.append(resource)
+    return deleted
 
-    def apply(self, resources):
-        """Create or replace each of these resources."""
-        return self._write("apply", resources)
 
-    def create(self, resources):
-        """Create these resources; :class:`AlreadyExists` if one is there already."""
-        return self._write("create", resources)
+def config_get(name, *, node=None, raw=None, **how):
+    """
+    A setting of the v1 API; None if it is not set at this place.
 
-    def replace(self, resources):
-        """Replace these resources; :class:`NotFound` if one is not there."""
-        return self._write("replace", resources)
+    node
+        Ask for the value of one node; None means the global one.
+    raw
+        "felix" or "bgp" for keys that calicoctl has no name for.
+    """
+    argv = ["config", "get", name, *_options({"node": node, "raw": raw})]
+    value = _call(argv, **how).stdout.rstrip("\n")
+    unset = value == "(unset)" if raw else value.endswith(" (inherited from global)")
+    return None if unset else value
 
-    def delete(self, kind, name, **options):
-        """Delete one resource; :class:`NotFound` if it is not there. Options as in :meth:`get`."""
-        return self._call(["delete", kind, name, *_options(options)])
 
-    def config_get(self, name, node=None, raw=None):
-        """
-        A setting of the v1 API; None if it is not set at this place.
+def config_set(name, value, *, node=None, raw=None, **how):
+    """Set a setting of the v1 API."""
+    _call(["config", "set", name, str(value), *_options({"node": node, "raw": raw})], **how)
 
-        node
-            Ask for the value of one node; None means the global one.
-        raw
-            "felix" or "bgp" for keys that calicoctl has no name for.
-        """
-        result = self._call(["config", "get", name, *_options({"node": node, "raw": raw})])
-        value = result.stdout.rstrip("\n")
-        unset = value == "(unset)" if raw else value.endswith(" (inherited from global)")
-        return None if unset else value
 
-    def config_set(self, name, value, node=None, raw=None):
-        """Set a setting of the v1 API."""
-        self._call(["config", "set", name, str(value), *_options({"node": node, "raw": raw})])
+def config_unset(name, *, node=None, raw=None, **how):
+    """Give a setting of the v1 API its default back."""
+    _call(["config", "unset", name, *_options({"node": node, "raw": raw})], **how)
 
-    def config_unset(self, name, node=None, raw=None):
-        """Give a setting of the v1 API its default back."""
-        self._call(["config", "unset", name, *_options({"node": node, "raw": raw})])
 
-    def _write(self, verb, resources):
-        # Several JSON documents are a YAML stream; both generations read that.
-        stdin = "\n---\n".join(json.dumps(resource) for resource in resources)
-        return self._call([verb, "-f", "-"], stdin)
-
-    def _call(self, argv, stdin=None):
-        if self.allow_version_mismatch and self._checks_version():
-            argv = [*argv, "--allow-version-mismatch"]
-        result = run(
-            argv, binary=self.binary, config=self.config, deadline=self.deadline, stdin=stdin
-        )
-        error = classify(result, self.generation)
-        if error is not None:
-            raise error
-        return result
-
-    def _checks_version(self):
-        return client_version(self.binary, self.deadline) >= _CHECKS_VERSION_SINCE
+def _call(argv, stdin=None, *, binary, config, deadline, allow_version_mismatch=False):
+    if allow_version_mismatch and client_version(binary, deadline) >= _CHECKS_VERSION_SINCE:
+        argv = [*argv, "--allow-version-mismatch"]
+    result = run(argv, binary=binary, config=config, deadline=deadline, stdin=stdin)
+    error = classify(result)
+    if error is not None:
+        raise error
+    return result
 
 
 def run(argv_tail, *, binary, config, deadline, stdin=None, env=None):
@@ -274,31 +266,30 @@ def client_version(binary, deadline=10.0):
     return _versions[key]
 
 
-def classify(result, generation):
+def classify(result):
     """The error that this :class:`Result` stands for, or None."""
     if result.rc is None:
-        hint = " (it waits for ever on an etcd that refuses)" if generation == "v3" else ""
-        return TimedOut(f"calicoctl did not end before the deadline{hint}")
+        return TimedOut("calicoctl did not end before the deadline and was killed")
     if result.rc == 0:
         return None
-    # Errors go to stdout in 1.x and 3.0 to 3.7, to stderr later; then stdout may hold resources.
-    text = result.stderr.strip() or result.stdout.strip()
     partial = _PARTIAL.match(result.stdout)
-    if partial and not result.stderr.strip():
-        text = text[partial.end() :].strip()
-    head = _HEAD.match(text)
-    cause = _cause(text[head.end() :] if head else text, text, head and head.group("command"))
-    if partial:
+    # Errors go to stdout in 1.x and 3.0 to 3.7, to stderr later; then stdout may hold resources.
+    error = None
+    for text in (_LOG_LINE.sub("", result.stderr), _PARTIAL.sub("", result.stdout)):
+        if text.strip() and (error is None or isinstance(error, Unknown)):
+            error = _error(text.strip())
+    if error is None:
+        return Unknown((result.stderr + result.stdout).strip() or "calicoctl failed without a word")
+    # 3.x says "the first 1 out of 1" where nothing was done at all.
+    if partial and int(partial.group(1)) < int(partial.group(2)):
         done, total = int(partial.group(1)), int(partial.group(2))
-        # 3.x says "the first 1 out of 1" where nothing was done at all.
-        if done < total:
-            return PartialSuccess(f"{done} of {total} done, then: {cause}", done, total, cause)
-    elif head and head.group("some"):
-        return PartialSuccess(f"not all were written: {cause}", None, None, cause)
-    return cause
+        return PartialSuccess(f"{done} of {total} done, then: {error}", done, total, error)
+    return error
 
 
 _PARTIAL = re.compile(r"Partial success: \w+ the first (\d+) out of (\d+)[^\n]*\n?", re.IGNORECASE)
+# What the libraries inside calicoctl log between its own words.
+_LOG_LINE = re.compile(r"^(?:\{\"level\":|time=\"|\d{4}-\d\d-\d\d[ T]\d\d:).*\n?", re.MULTILINE)
 _HEAD = re.compile(
     r"""(?:failed\ to\ (?:
             (?P<command>execute\ command)
@@ -326,12 +317,12 @@ _CAUSES = [
     (BadConfig, r"syntax error in |Error reading config file: |unknown datastore type: "),
     (BadConfig, r"no etcd endpoints specified|KUBECONFIG environment variable or "),
     (BadConfig, r"(?:could not initialize etcdv3 client: )?(?:open|stat) \S+: "),
-    (Locked, r".*(?:datastore (?:is )?locked|not ready to process requests)"),
+    (Locked, r"[^\n]*(?:datastore (?:is )?locked|not ready to process requests)"),
     (Unreachable, r"unable to get Cluster Information to verify version mismatch: "),
     (VersionMismatch, r"version mismatch"),
-    (Denied, r".*(?:connection is unauthorized|permission denied|\(Forbidden\))"),
+    (Denied, r"[^\n]*(?:connection is unauthorized|permission denied|\(Forbidden\))"),
     (Unreachable, r"client: etcd cluster is unavailable or misconfigured"),
-    (Unreachable, r"(?:.*: )?(?:dial (?:tcp|udp)|context deadline exceeded|EOF|x509: |tls: )"),
+    (Unreachable, r"(?:[^\n]*: )?(?:dial (?:tcp|udp)|context deadline exceeded|EOF|x509: |tls: )"),
     (Unreachable, r"could not initialize etcdv3 client: "),
     (Unsupported, r"(?:unknown )?resource type ['(]?(?P<value>[^')]*)['\)]? "),
     (Unsupported, r"operation \w+ is not supported on "),
@@ -356,6 +347,14 @@ _CAUSES = [
 _CAUSES = [(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for kind, pattern in _CAUSES]
 
 
+def _error(text):
+    head = _HEAD.match(text)
+    cause = _cause(text[head.end() :] if head else text, text, head and head.group("command"))
+    if head and head.group("some"):
+        return PartialSuccess(f"not all were written: {cause}", None, None, cause)
+    return cause
+
+
 def _cause(text, whole, command):
     for kind, pattern in _CAUSES:
         found = pattern.match(text)
@@ -367,7 +366,12 @@ def _cause(text, whole, command):
         if kind is Invalid:
             return Invalid(whole, **found.groupdict())
         return kind(whole)
-    return Unknown(whole or "calicoctl failed without a word")
+    return Unknown(whole)
+
+
+def _documents(resources):
+    """Several JSON documents, which are a YAML stream; both generations read that."""
+    return "\n---\n".join(json.dumps(resource) for resource in resources)
 
 
 def _resources(stdout):
@@ -375,6 +379,8 @@ def _resources(stdout):
         data = json.loads(stdout)
     except ValueError as err:
         raise Unknown(f"calicoctl get wrote no JSON: {stdout[:200]!r}") from err
+    if data is None:
+        raise Unknown("calicoctl get wrote null and no reason")
     if isinstance(data, dict) and str(data.get("kind", "")).endswith("List") and "items" in data:
         data = data["items"] or []
     return data if isinstance(data, list) else [data]

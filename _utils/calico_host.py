@@ -1,0 +1,420 @@
+"""
+What a host shows of Calico, as data: interfaces, routes, BGP's sockets, Felix's health, the unit.
+
+Each source has a pure parser (text in, data out) and a thin reader. What is not there is an empty
+result; what could not be read, or makes no sense, is a :class:`HostError`.
+"""
+
+import ipaddress
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+# Beside the interfaces of workloads: those that carry traffic between hosts.
+TUNNELS = ("tunl0", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali")
+# Who writes Calico's routes: BIRD, and Felix (80) with VXLAN. iproute2 may show BIRD as a number.
+ROUTE_PROTOCOLS = ("bird", "12", "80")
+# What route(8) knows: it prints other kinds (blackhole) as a route on no interface.
+_REJECTING = ("unreachable", "prohibit")
+
+_TCP_STATES = (
+    "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN "
+    "CLOSING NEW_SYN_RECV"
+).split()
+_SOCKET = re.compile(
+    r" *[0-9]+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) "
+    r"([0-9A-F]{2}) ([0-9A-F]{8}):([0-9A-F]{8}) \S+ \S+ +[0-9]+ +[0-9]+ ([0-9]+)(?: .*)?"
+)
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?\r?\n")
+MAX_ANSWER = 64 * 1024
+
+
+class HostError(Exception):
+    """``kind`` is one of: missing (no such program or file), failed, silent, garbage."""
+
+    def __init__(self, kind, text):
+        super().__init__(text)
+        self.kind = kind
+
+
+# --- Interfaces ------------------------------------------------------------------------------
+
+
+def interfaces(prefixes=("cali",), timeout=5.0):
+    """Return this host's Calico interfaces, see :func:`parse_interfaces`."""
+    text = _run(["ip", "-json", "-details", "address", "show"], timeout)
+    return parse_interfaces(text, prefixes)
+
+
+def parse_interfaces(text, prefixes=("cali",)):
+    """
+    Return the Calico interfaces in the output of ``ip -json -details address show``.
+
+    Those of workloads (a name with one of ``prefixes``) and the tunnels; each with ``name``,
+    ``kind`` (veth, ipip, vxlan, wireguard, …), ``state`` (as ``ip`` shows it), ``up``, ``mtu``,
+    ``mac`` (None on a tunnel) and ``addresses`` (with prefix length).
+    """
+    found = []
+    for link in _json_rows(text, "ifname"):
+        name = link["ifname"]
+        if not (name.startswith(tuple(prefixes)) or name in TUNNELS):
+            continue
+        found.append(
+            {
+                "name": name,
+                "kind": link.get("linkinfo", {}).get("info_kind", ""),
+                "state": link.get("operstate", ""),
+                "up": "UP" in link.get("flags", ()),
+                "mtu": link.get("mtu"),
+                "mac": link.get("address") if link.get("link_type") == "ether" else None,
+                "addresses": [
+                    f"{address['local']}/{address['prefixlen']}"
+                    for address in link.get("addr_info", ())
+                    if "local" in address and "prefixlen" in address
+                ],
+            }
+        )
+    return sorted(found, key=lambda link: link["name"])
+
+
+# --- Routes ----------------------------------------------------------------------------------
+
+
+def kernel_routes(family=4, prefixes=("cali",), timeout=5.0):
+    """Return Calico's routes in this host's main table, see :func:`parse_routes`."""
+    text = _run(["ip", f"-{family}", "-json", "route", "show"], timeout)
+    return parse_routes(text, family, prefixes)
+
+
+def parse_routes(text, family=4, prefixes=("cali",)):
+    """
+    Return Calico's routes in the output of ``ip -json route show``, as ``route -n`` shows them.
+
+    Calico's are those that BIRD or Felix wrote, and those to workloads (on an interface with one
+    of ``prefixes``). Each has ``network``, ``destination``, ``gateway``, ``genmask``, ``flags``,
+    ``metric``, ``interface`` (``*`` where a route has none), and what ``route -n`` does not tell:
+    ``protocol`` and ``kind`` (unicast, blackhole, …). A route with several next hops is one row for
+    each.
+    """
+    found = []
+    for route in _json_rows(text, "dst"):
+        hops = route.get("nexthops") or [route]
+        protocol = {"12": "bird"}.get(route.get("protocol"), route.get("protocol", "boot"))
+        workload = any(hop.get("dev", "").startswith(tuple(prefixes)) for hop in hops)
+        # The kernel's own link-local route lies on every interface.
+        if protocol not in ROUTE_PROTOCOLS and not (workload and protocol != "kernel"):
+            continue
+        found += [_route(route, hop, protocol, family) for hop in hops]
+    return found
+
+
+def _route(route, hop, protocol, family):
+    try:
+        word = {"default": "0.0.0.0/0" if family == 4 else "::/0"}.get(route["dst"], route["dst"])
+        network = ipaddress.ip_network(word)
+    except ValueError as err:
+        raise HostError("garbage", f"ip shows a route to {route['dst']!r}: {err}") from err
+    kind = route.get("type", "unicast")
+    gateway = hop.get("gateway") or hop.get("via", {}).get("host")
+    if kind in _REJECTING:
+        flags = "!"
+    else:
+        host = network.prefixlen == network.max_prefixlen
+        flags = "U" + ("G" if gateway else "") + ("H" if host else "")
+    return {
+        "network": str(network),
+        "destination": str(network.network_address),
+        "gateway": "-" if kind in _REJECTING else gateway or ("0.0.0.0" if family == 4 else "::"),
+        "genmask": str(network.netmask),
+        "flags": flags,
+        "metric": route.get("metric", 0),
+        "interface": hop.get("dev", "*") if kind == "unicast" else "*",
+        "protocol": protocol,
+        "kind": kind,
+    }
+
+
+def blocks(routes):
+    """
+    Group the rows of :func:`parse_routes` by block: ``{network: {…}}``.
+
+    ``next_hops`` is how the block is reached ([] for one of this host's own, which is a blackhole
+    with more precise routes to its workloads), ``kind`` is the kind of its route, and
+    ``addresses`` are the single addresses in it that have a route of their own.
+    """
+    found = {}
+    narrow = []
+    for row in routes:
+        network = ipaddress.ip_network(row["network"])
+        if network.prefixlen == network.max_prefixlen:
+            narrow.append((network, row))
+        else:
+            _add_hop(found, row)
+    lengths = sorted({ipaddress.ip_network(block).prefixlen for block in found}, reverse=True)
+    for network, row in narrow:
+        around = (str(network.supernet(new_prefix=length)) for length in lengths)
+        block = next((name for name in around if name in found), None)
+        if block is None:  # a block may be a single address
+            _add_hop(found, row)
+        else:
+            found[block]["addresses"].append(row["destination"])
+    return found
+
+
+def _add_hop(found, row):
+    block = found.setdefault(row["network"], {"kind": row["kind"], "next_hops": [], "addresses": []})
+    if row["kind"] == "unicast":
+        hop = {"gateway": row["gateway"], "interface": row["interface"]}
+        block["next_hops"].append(hop)
+
+
+# --- Sockets ---------------------------------------------------------------------------------
+
+
+def sockets(port=179, programs=("bird", "bird6"), proc="/proc"):
+    """
+    Return this host's TCP sockets with ``port`` at either end, as ``netstat -tnp`` shows them.
+
+    See :func:`parse_sockets`; ``pid`` and ``program`` are told for processes named in ``programs``.
+    """
+    found = []
+    for family in ("tcp", "tcp6"):
+        try:
+            with open(f"{proc}/net/{family}", encoding="ascii", errors="replace") as table:
+                found += parse_sockets(table.read(), family, port)
+        except FileNotFoundError:  # a kernel without IPv6
+            if family == "tcp":
+                raise HostError("missing", f"there is no {proc}/net/tcp") from None
+        except OSError as err:
+            raise HostError("failed", f"{proc}/net/{family}: {err.strerror}") from err
+    owners = _owners(proc, programs)
+    for row in found:
+        row["pid"], row["program"] = owners.get(row.pop("inode"), (None, None))
+    return found
+
+
+def parse_sockets(text, family="tcp", port=179):
+    """
+    Return the sockets with ``port`` at either end in the text of ``/proc/net/tcp`` or ``tcp6``.
+
+    Each has ``family``, ``local_address``, ``local_port``, ``remote_address``, ``remote_port``,
+    ``state``, ``receive_queue``, ``send_queue`` and ``inode``.
+    """
+    found = []
+    for line in text.split("\n")[1:]:
+        if not line.strip():
+            continue
+        match = _SOCKET.fullmatch(line.rstrip())
+        state = int(match[5], 16) - 1 if match else -1
+        if not 0 <= state < len(_TCP_STATES):
+            raise HostError("garbage", f"/proc/net/{family} has the line {line[:80]!r}")
+        local_port, remote_port = int(match[2], 16), int(match[4], 16)
+        if port in (local_port, remote_port):
+            found.append(
+                {
+                    "family": family,
+                    "local_address": _kernel_address(match[1]),
+                    "local_port": local_port,
+                    "remote_address": _kernel_address(match[3]),
+                    "remote_port": remote_port,
+                    "state": _TCP_STATES[state],
+                    "receive_queue": int(match[7], 16),
+                    "send_queue": int(match[6], 16),
+                    "inode": int(match[8]),
+                }
+            )
+    return found
+
+
+def _kernel_address(digits):
+    """Return the address that the kernel prints as 32-bit words in the host's byte order."""
+    words = bytes.fromhex(digits)
+    if sys.byteorder == "little":
+        words = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+    return str(ipaddress.ip_address(words))
+
+
+def _owners(proc, programs):
+    """Return {inode: (pid, program)} of the sockets that processes named in ``programs`` hold."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        try:
+            with open(f"{proc}/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+                program = comm.read().rstrip("\n")
+            if program not in programs:
+                continue
+            for descriptor in os.listdir(f"{proc}/{pid}/fd"):
+                target = os.readlink(f"{proc}/{pid}/fd/{descriptor}")
+                if target.startswith("socket:["):
+                    found[int(target[8:-1])] = (int(pid), program)
+        except OSError:  # it has ended meanwhile, or is not ours to look into
+            continue
+    return found
+
+
+# --- Felix -----------------------------------------------------------------------------------
+
+
+def felix_health(port=9099, host="127.0.0.1", timeout=1.0):
+    """
+    Ask Felix's health port; return ``live``, ``ready`` and ``reason`` (empty when both are good).
+
+    ``timeout`` is for both questions together.
+    """
+    deadline = time.monotonic() + timeout
+    found = {"live": False, "ready": False, "reason": ""}
+    for key, path in (("live", "/liveness"), ("ready", "/readiness")):
+        try:
+            code, body = _get(host, port, path, deadline)
+        except HostError as err:
+            found["reason"] = f"Felix at {host}:{port} {err}"
+            return found
+        found[key] = 200 <= code < 400
+        if not found[key] and not found["reason"]:
+            said = f": {body}" if body else ""
+            found["reason"] = f"Felix at {host}:{port} answers {code} to {path}{said}"
+    return found
+
+
+def _get(host, port, path, deadline):
+    """Return the status code and the text that a GET of ``path`` gets."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    answer = b""
+    try:
+        left = max(deadline - time.monotonic(), 0.001)
+        with socket.create_connection((host, port), timeout=left) as sock:
+            sock.sendall(request.encode())
+            while not _complete(answer) and len(answer) < MAX_ANSWER:
+                sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                chunk = sock.recv(MAX_ANSWER)
+                if not chunk:
+                    break
+                answer += chunk
+    except socket.timeout:
+        if not _STATUS_LINE.match(answer):
+            raise HostError("silent", f"does not answer {path} in time") from None
+    except ConnectionRefusedError:
+        text = "refuses connections: it does not run, or FELIX_HEALTHENABLED is not true"
+        raise HostError("missing", text) from None
+    except OSError as err:
+        raise HostError("failed", f"fails: {err.strerror or err}") from err
+    match = _STATUS_LINE.match(answer)
+    if not match:
+        raise HostError("garbage", f"answers {answer[:60]!r} to {path}, which is not HTTP")
+    body = re.split(rb"\r?\n\r?\n", answer, maxsplit=1)[1:]
+    text = b"".join(body).decode("utf-8", "replace")
+    return int(match[1]), " ".join(text.split())
+
+
+def _complete(answer):
+    """True when an HTTP answer has come in full; else its end is the connection's."""
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    if not blank:
+        return False
+    length = re.search(rb"(?i)\r\nContent-Length: *([0-9]{1,9}) *(?:\r\n|$)", head)
+    return head[9:12] == b"204" or (length is not None and len(body) >= int(length[1]))
+
+
+# --- The unit --------------------------------------------------------------------------------
+
+
+def service_state(unit, cgroups="/sys/fs/cgroup", proc="/proc", timeout=5.0):
+    """
+    Return whether systemd's ``unit`` runs: ``active``, ``main_pid``, ``seconds``, ``reason``.
+
+    A unit with processes in its control group runs: that is read without starting a program. A
+    unit that is only just being started or stopped counts, too. systemd is asked when there is no
+    such process; ``reason`` then says why.
+    """
+    for hierarchy in ("", "systemd/", "unified/"):  # cgroup v2, v1, both
+        try:
+            with open(f"{cgroups}/{hierarchy}system.slice/{unit}/cgroup.procs") as processes:
+                pids = [int(pid) for pid in processes.read().split()]
+        except (OSError, ValueError):
+            continue
+        if pids:
+            ages = {pid: _age(pid, proc) for pid in pids}
+            main = max(pids, key=lambda pid: ages[pid] or 0)
+            return {"active": True, "main_pid": main, "seconds": ages[main], "reason": ""}
+    names = "LoadState,ActiveState,SubState,Result,ExecMainStatus,MainPID"
+    try:
+        text = _run(["systemctl", "show", f"--property={names}", "--", unit], timeout)
+    except HostError as err:
+        return {"active": False, "main_pid": None, "seconds": None, "reason": str(err)}
+    return parse_service(text, unit)
+
+
+def parse_service(text, unit):
+    """Return what :func:`service_state` does, from the output of ``systemctl show``."""
+    told = dict(line.split("=", 1) for line in text.split("\n") if "=" in line)
+    active = told.get("ActiveState") == "active"
+    main_pid = told.get("MainPID", "0")
+    if active:
+        reason = ""
+    elif told.get("LoadState") == "not-found":
+        reason = f"there is no unit {unit}"
+    else:
+        reason = f"{unit} is {told.get('ActiveState')} ({told.get('SubState')})"
+        if told.get("Result", "success") != "success":
+            reason += f", {told['Result']}, status {told.get('ExecMainStatus')}"
+    return {
+        "active": active,
+        "main_pid": int(main_pid) if main_pid.isdecimal() and main_pid != "0" else None,
+        "seconds": None,
+        "reason": reason,
+    }
+
+
+def _age(pid, proc):
+    """Return for how many seconds a process has run, None when it has gone."""
+    try:
+        with open(f"{proc}/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            # The name, in parentheses, may hold anything: fields count from behind it.
+            started = int(stat.read().rpartition(")")[2].split()[19])
+        with open(f"{proc}/uptime", encoding="ascii") as uptime:
+            up = float(uptime.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(up - started / os.sysconf("SC_CLK_TCK"), 1)
+
+
+# --- Reading ---------------------------------------------------------------------------------
+
+
+def _run(argv, timeout):
+    """Return what a program prints."""
+    words = " ".join(argv)
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise HostError("missing", f"there is no program '{argv[0]}' on this host") from None
+    except subprocess.TimeoutExpired:
+        raise HostError("silent", f"'{words}' did not end within {timeout:g} s") from None
+    except OSError as err:
+        raise HostError("failed", f"'{words}': {err.strerror}") from err
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise HostError("failed", f"'{words}' ended with exit code {done.returncode}: {said}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _json_rows(text, key):
+    """Return the objects that ``ip -json`` printed; it leaves gaps ({}) for what it does not show."""
+    try:
+        rows = json.loads(text) if text.strip() else []
+    except ValueError as err:
+        raise HostError("garbage", f"ip printed {text[:60]!r}, which is not JSON: {err}") from err
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise HostError("garbage", f"ip printed {text[:60]!r}, which is no list of objects")
+    return [row for row in rows if key in row]

@@ -1,0 +1,74 @@
+# What calico.init made on the host is gone, in reverse order; nothing else is touched.
+{%- from "calico/map.jinja" import calico with context %}
+{%- set certificates = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"} %}
+
+include:
+  - calico.preflight
+
+calico-node is stopped:
+  service.dead:
+    - name: calico-node
+    - enable: false
+    - require:
+      - sls: calico.preflight
+
+# ExecStop removes the container; this one was started by hand or left over from a crash.
+calico-node's container is gone:
+  calico.container_absent:
+    - require:
+      - service: calico-node is stopped
+
+{%- if calico.clean.datastore is sameas true %}
+
+The node has left the cluster:
+  calico.node_absent:
+    - require:
+      - calico: calico-node's container is gone
+{%- endif %}
+
+calico-node's files are gone:
+  file.absent:
+    - names:
+      - /etc/systemd/system/calico-node.service
+      - /etc/calico/calico-node.env
+      - /etc/calico/calicoctl.cfg
+      - /etc/sysctl.d/60-calico.conf
+{%- if calico.cni.enabled %}
+      - /etc/cni/net.d/10-calico.conf
+{%- endif %}
+{%- for part, file in certificates.items() %}
+{%-   set path = "/etc/calico/ssl/" ~ file %}
+{%-   if calico.etcd.tls[part] and calico.etcd.tls[part] != path %}
+      - {{ path }}
+{%-   endif %}
+{%- endfor %}
+{%- if calico.calicoctl.source %}
+      - {{ calico.calicoctl.path | json }}
+{%- endif %}
+    - require:
+      - calico: calico-node's container is gone
+{%- if calico.clean.datastore is sameas true %}
+      - calico: The node has left the cluster
+{%- endif %}
+
+{%- if calico.cni.enabled and calico.cni.plugins.source %}
+
+CNI plugins are gone:
+  calico.plugins_absent:
+    - require:
+      - calico: calico-node's container is gone
+{%- endif %}
+
+systemd has forgotten calico-node:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: /etc/systemd/system/calico-node.service
+
+Directories that only held calico-node's files are gone:
+  calico.empty_directory_absent:
+    - names:
+      - /etc/calico/ssl
+      - /etc/calico
+    - require:
+      - file: calico-node's files are gone

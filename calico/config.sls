@@ -1,0 +1,73 @@
+# Certificates, calicoctl.cfg, CNI configuration, environment and unit are as the pillar says.
+{%- from "calico/map.jinja" import calico with context %}
+{%- set certificates = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"} %}
+
+include:
+  - calico.install
+
+{%- for part, file in certificates.items() if calico.etcd.tls[part] %}
+{%-   set path = "/etc/calico/ssl/" ~ file %}
+{%-   set given = calico.etcd.tls[part] %}
+{%-   if given != path %}
+
+etcd's {{ part }} is installed:
+  file.managed:
+    - name: {{ path }}
+{%-     if "-----BEGIN " in given %}
+    - contents_pillar: calico:etcd:tls:{{ part }}
+{%-     else %}
+    - source: {{ given | json }}
+{%-     endif %}
+    - mode: '{{ "0600" if part == "key" else "0644" }}'
+    - makedirs: true
+    - dir_mode: '0755'
+    - show_changes: {{ part != "key" }}
+    - require:
+      - sls: calico.install
+    - watch_in:
+      - service: calico-node is running
+{%-   endif %}
+{%- endfor %}
+
+calicoctl knows the datastore:
+  file.managed:
+    - name: /etc/calico/calicoctl.cfg
+    - source: salt://calico/files/calicoctl.cfg.jinja
+    - template: jinja
+    - mode: '0644'
+    - makedirs: true
+    - require:
+      - sls: calico.install
+
+{%- if calico.cni.enabled %}
+
+CNI is configured:
+  file.managed:
+    - name: /etc/cni/net.d/10-calico.conf
+    - source: salt://calico/files/cni.conf.jinja
+    - template: jinja
+    - mode: '0644'
+    - makedirs: true
+    - require:
+      - sls: calico.install
+{%- endif %}
+
+calico-node's environment is written:
+  file.managed:
+    - name: /etc/calico/calico-node.env
+    - source: salt://calico/files/calico-node.env.jinja
+    - template: jinja
+    - mode: '0600'
+    - show_changes: false
+    - makedirs: true
+    - require:
+      - sls: calico.install
+
+calico-node's unit is written:
+  file.managed:
+    - name: /etc/systemd/system/calico-node.service
+    - source: salt://calico/files/calico-node.service.jinja
+    - template: jinja
+    - mode: '0644'
+    - require:
+      - sls: calico.install

@@ -1,0 +1,24 @@
+# calico-node runs, from the files as they are now.
+include:
+  - calico.config
+
+# Says so also where an earlier run changed the files and was ended before it could restart anything.
+calico-node's container is current:
+  calico.container_current:
+    - require:
+      - sls: calico.config
+
+calico-node is running:
+  service.running:
+    - name: calico-node
+    - enable: true
+    - watch:
+      - file: calico-node's unit is written
+      - file: calico-node's environment is written
+      - calico: calico/node's image is on the host
+      - calico: calico-node's container is current
+
+calico-node has registered:
+  calico.node_registered:
+    - onchanges:
+      - service: calico-node is running

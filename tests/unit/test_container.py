@@ -1,0 +1,193 @@
+"""The container that the settings ask for, held against the chapter's unit."""
+
+import calico_container
+import calico_settings
+import pytest
+
+CHAPTER = {
+    "version": "v2.6.2",
+    "etcd": {
+        "endpoints": ["https://10.0.0.1:2379", "https://10.0.0.2:2379"],
+        "tls": {"ca": "/pki/ca.pem", "cert": "/pki/c.pem", "key": "/pki/k.pem"},
+    },
+    "network": {"pools": [{"cidr": "172.20.0.0/16"}]},
+}
+# What the chapter's `docker run` gives the container.
+CHAPTER_ENVIRONMENT = {
+    "ETCD_ENDPOINTS": "https://10.0.0.1:2379,https://10.0.0.2:2379",
+    "ETCD_CA_CERT_FILE": "/etc/calico/ssl/ca.pem",
+    "ETCD_CERT_FILE": "/etc/calico/ssl/calico.pem",
+    "ETCD_KEY_FILE": "/etc/calico/ssl/calico-key.pem",
+    "CALICO_LIBNETWORK_ENABLED": "true",
+    "CALICO_NETWORKING_BACKEND": "bird",
+    "CALICO_DISABLE_FILE_LOGGING": "true",
+    "CALICO_IPV4POOL_CIDR": "172.20.0.0/16",
+    "CALICO_IPV4POOL_IPIP": "off",
+    "FELIX_DEFAULTENDPOINTTOHOSTACTION": "ACCEPT",
+    "FELIX_IPV6SUPPORT": "false",
+    "FELIX_LOGSEVERITYSCREEN": "info",
+    "FELIX_IPINIPMTU": "1440",
+    "FELIX_HEALTHENABLED": "true",
+    "IP": "",
+}
+CHAPTER_MOUNTS = [
+    "/etc/calico/ssl:/etc/calico/ssl",
+    "/var/run/calico:/var/run/calico",
+    "/lib/modules:/lib/modules",
+    "/run/docker/plugins:/run/docker/plugins",
+    "/var/run/docker.sock:/var/run/docker.sock",
+    "/var/log/calico:/var/log/calico",
+]
+
+
+def container(certificates="one", **changes):
+    return calico_container.container(settings(**changes), certificates)
+
+
+def settings(**changes):
+    return calico_settings.check(dict(CHAPTER, **changes))
+
+
+def test_the_defaults_give_the_chapters_container():
+    found = container()
+    assert found["environment"] == CHAPTER_ENVIRONMENT
+    assert found["mounts"] == CHAPTER_MOUNTS
+    assert (found["name"], found["image"]) == ("calico-node", "calico/node:v2.6.2")
+    assert (found["network"], found["privileged"]) == ("host", True)
+
+
+def test_the_defaults_give_the_chapters_cni_configuration():
+    assert calico_container.cni_configuration(settings()) == {
+        "name": "calico-k8s-network",
+        "cniVersion": "0.1.0",
+        "type": "calico",
+        "etcd_endpoints": "https://10.0.0.1:2379,https://10.0.0.2:2379",
+        "etcd_key_file": "/etc/calico/ssl/calico-key.pem",
+        "etcd_cert_file": "/etc/calico/ssl/calico.pem",
+        "etcd_ca_cert_file": "/etc/calico/ssl/ca.pem",
+        "log_level": "info",
+        "mtu": 1500,
+        "ipam": {"type": "calico-ipam"},
+        "policy": {"type": "k8s"},
+        "kubernetes": {"kubeconfig": "/root/.kube/config"},
+    }
+
+
+def test_the_defaults_give_the_chapters_calicoctl_configuration():
+    assert calico_container.calicoctl_configuration(settings()) == {
+        "apiVersion": "v1",
+        "kind": "calicoApiConfig",
+        "metadata": None,
+        "spec": {
+            "datastoreType": "etcdv2",
+            "etcdEndpoints": "https://10.0.0.1:2379,https://10.0.0.2:2379",
+            "etcdKeyFile": "/etc/calico/ssl/calico-key.pem",
+            "etcdCertFile": "/etc/calico/ssl/calico.pem",
+            "etcdCACertFile": "/etc/calico/ssl/ca.pem",
+        },
+    }
+
+
+def test_without_tls_no_certificate_is_named():
+    plain = {"endpoints": ["http://10.0.0.1:2379"]}
+    found = container(etcd=plain)
+    assert not [name for name in found["environment"] if name.endswith("_FILE")]
+    assert "/etc/calico/ssl:/etc/calico/ssl" not in found["mounts"]
+    assert "etcd_key_file" not in calico_container.cni_configuration(settings(etcd=plain))
+
+
+@pytest.mark.parametrize(
+    ("pools", "felix", "expected"),
+    [
+        (
+            [{"cidr": "10.1.0.0/16", "ipip": "crosssubnet", "nat_outgoing": False}],
+            {},
+            {
+                "CALICO_IPV4POOL_CIDR": "10.1.0.0/16",
+                "CALICO_IPV4POOL_IPIP": "cross-subnet",
+                "CALICO_IPV4POOL_NAT_OUTGOING": "false",
+            },
+        ),
+        # The first node would make an IPv6 pool of its own: no default pools then.
+        ([{"cidr": "10.1.0.0/16"}], {"Ipv6Support": True}, {"NO_DEFAULT_POOLS": "true"}),
+        (
+            [{"cidr": "10.1.0.0/16"}, {"cidr": "fd00::/64", "nat_outgoing": False}],
+            {"Ipv6Support": True},
+            {
+                "CALICO_IPV4POOL_CIDR": "10.1.0.0/16",
+                "CALICO_IPV4POOL_IPIP": "off",
+                "CALICO_IPV6POOL_CIDR": "fd00::/64",
+            },
+        ),
+        ([{"cidr": "10.1.0.0/16", "disabled": True}], {}, {"NO_DEFAULT_POOLS": "true"}),
+        (
+            [{"cidr": "10.1.0.0/16", "disabled": True}, {"cidr": "10.2.0.0/16"}],
+            {},
+            {"CALICO_IPV4POOL_CIDR": "10.2.0.0/16", "CALICO_IPV4POOL_IPIP": "off"},
+        ),
+    ],
+)
+def test_default_pools_are_asked_for_only_where_they_are_the_wanted_ones(pools, felix, expected):
+    environment = container(network={"pools": pools}, felix=felix)["environment"]
+    assert {name: environment[name] for name in environment if "POOL" in name} == expected
+
+
+def test_settings_of_the_node_reach_the_container():
+    node = {"name": "n1", "ip": "10.0.0.1/24", "ip6": "fd00::1/64", "as_number": "1.10", "backend": "none"}
+    found = container(node=node, env={"WAIT_FOR_DATASTORE": True, "CALICO_LIBNETWORK_ENABLED": False})
+    environment = found["environment"]
+    assert environment["NODENAME"] == "n1"
+    assert (environment["IP"], environment["IP6"]) == ("10.0.0.1/24", "fd00::1/64")
+    assert environment["AS"] == "65546"
+    assert environment["CALICO_NETWORKING_BACKEND"] == "none"
+    assert environment["WAIT_FOR_DATASTORE"] == "true"
+    assert environment["CALICO_LIBNETWORK_ENABLED"] == "false"
+
+
+def as_inspected(wanted, **changes):
+    """What docker shows of a container that was started as wanted."""
+    return {
+        "Image": "sha256:1",
+        "Config": {
+            "Env": ["%s=%s" % item for item in wanted["environment"].items()] + ["PATH=/bin"],
+            "Labels": wanted["labels"],
+        },
+        "HostConfig": {"Binds": wanted["mounts"]},
+        **changes,
+    }
+
+
+def test_a_container_that_was_started_as_wanted_is_current():
+    wanted = container()
+    assert calico_container.outdated(wanted, as_inspected(wanted), "sha256:1") == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"env": {"X": "1"}}, "environment"),
+        ({"mounts": ["/a:/b"]}, "mounts"),
+        ({"certificates": "two"}, "configuration"),
+        ({"version": "v2.6.12"}, "configuration"),
+    ],
+)
+def test_a_container_that_was_started_otherwise_is_out_of_date(changes, field):
+    found = calico_container.outdated(container(**changes), as_inspected(container()), "sha256:1")
+    assert field in found
+
+
+def test_a_container_of_another_image_is_out_of_date():
+    wanted = container()
+    found = calico_container.outdated(wanted, as_inspected(wanted), "sha256:2")
+    assert found == {"image": {"old": "sha256:1", "new": "sha256:2"}}
+
+
+def test_a_container_that_somebody_started_by_hand_is_out_of_date():
+    wanted = container()
+    by_hand = as_inspected(wanted, Config={"Env": ["IP="], "Labels": None})
+    assert "configuration" in calico_container.outdated(wanted, by_hand, "sha256:1")
+
+
+def test_values_of_the_environment_are_not_shown():
+    wanted = container(env={"ETCD_PASSWORD": "geheim"})
+    assert "geheim" not in str(calico_container.outdated(wanted, as_inspected(container()), "x"))

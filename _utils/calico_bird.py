@@ -119,7 +119,8 @@ def protocols(text):
         raise BirdError("answer", f"answers {_short(final)}")
     heading, *blocks = body.split("\n1002-")
     if not heading.startswith("2002-") or heading[5:].split() != _HEADING:
-        text = f"shows {_short(heading)} where the headings '{' '.join(_HEADING)}' were expected"
+        shown = _short(heading.rpartition("\n")[2])
+        text = f"shows {shown} where the headings '{' '.join(_HEADING)}' were expected"
         raise BirdError("garbage", text)
     sessions = []
     for block in blocks:
@@ -131,7 +132,8 @@ def protocols(text):
         for row in rows.split("\n "):
             match = _ROW.fullmatch(row)
             if not match:
-                raise BirdError("garbage", f"shows {_short(row)} where a protocol was expected")
+                shown = _short(row.rpartition("\n")[2])
+                raise BirdError("garbage", f"shows {shown} where a protocol was expected")
             if match[2] == "BGP":
                 sessions.append(_session(match, details))
     return sessions

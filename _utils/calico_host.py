@@ -21,10 +21,20 @@ ROUTE_PROTOCOLS = ("bird", "12", "80")
 # What route(8) knows: it prints other kinds (blackhole) as a route on no interface.
 _REJECTING = ("unreachable", "prohibit")
 
-_TCP_STATES = (
-    "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN "
-    "CLOSING NEW_SYN_RECV"
-).split()
+_TCP_STATES = (  # from 1, as the kernel numbers them
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "NEW_SYN_RECV",
+)
 _SOCKET = re.compile(
     r" *[0-9]+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) "
     r"([0-9A-F]{2}) ([0-9A-F]{8}):([0-9A-F]{8}) \S+ \S+ +[0-9]+ +[0-9]+ ([0-9]+)(?: .*)?"
@@ -42,6 +52,28 @@ class HostError(Exception):
 
 
 # --- Interfaces ------------------------------------------------------------------------------
+
+
+# What calico/node leaves out when it looks for its own address. Source: its list for first-found.
+_NOT_OWN = re.compile(
+    r"docker.*|cbr.*|dummy.*|virbr.*|lxcbr.*|veth.*|lo|cali.*|tunl.*|flannel.*|kube-ipvs.*"
+)
+
+
+def own_addresses(timeout=5.0):
+    """Return the addresses (text, no prefix) among which calico/node would look for its own."""
+    return parse_own_addresses(_run(["ip", "-json", "address", "show"], timeout))
+
+
+def parse_own_addresses(text):
+    """Return the set of global addresses in the output of ``ip -json address show``."""
+    return {
+        address["local"]
+        for link in _json_rows(text, "ifname")
+        if not _NOT_OWN.fullmatch(link["ifname"])
+        for address in link.get("addr_info", ())
+        if address.get("scope") == "global" and "local" in address
+    }
 
 
 def interfaces(prefixes=("cali",), timeout=5.0):
@@ -120,22 +152,20 @@ def _route(route, hop, protocol, family):
         raise HostError("garbage", f"ip shows a route to {route['dst']!r}: {err}") from err
     kind = route.get("type", "unicast")
     gateway = hop.get("gateway") or hop.get("via", {}).get("host")
-    if kind in _REJECTING:
-        flags = "!"
-    else:
-        host = network.prefixlen == network.max_prefixlen
-        flags = "U" + ("G" if gateway else "") + ("H" if host else "")
-    return {
+    row = {
         "network": str(network),
         "destination": str(network.network_address),
-        "gateway": "-" if kind in _REJECTING else gateway or ("0.0.0.0" if family == 4 else "::"),
+        "gateway": gateway or ("0.0.0.0" if family == 4 else "::"),
         "genmask": str(network.netmask),
-        "flags": flags,
+        "flags": "U" + ("G" if gateway else "") + ("H" if network.num_addresses == 1 else ""),
         "metric": route.get("metric", 0),
         "interface": hop.get("dev", "*") if kind == "unicast" else "*",
         "protocol": protocol,
         "kind": kind,
     }
+    if kind in _REJECTING:
+        row.update(gateway="-", flags="!", interface="-")
+    return row
 
 
 def blocks(routes):
@@ -417,4 +447,4 @@ def _json_rows(text, key):
         raise HostError("garbage", f"ip printed {text[:60]!r}, which is not JSON: {err}") from err
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise HostError("garbage", f"ip printed {text[:60]!r}, which is no list of objects")
-    return [row for row in rows if key in row]
+    return [row for row in rows if isinstance(row.get(key), str)]

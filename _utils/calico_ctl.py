@@ -416,9 +416,7 @@ def _supervise(argv, deadline, stdin, env, until=None):
             _exchange(process, output, (stdin or "").encode(), time.monotonic() + deadline, until)
     except TimeoutError:
         words = " ".join(argv[1:3])
-        raise TimedOut(
-            f"calicoctl {words} did not end within {deadline:g} s and was killed"
-        ) from None
+        raise TimedOut(f"calicoctl {words} did not end within {deadline:g} s and was killed") from None
     finally:
         _kill_group(process)
     stdout, stderr = (bytes(part).decode("utf-8", "replace") for part in output.values())

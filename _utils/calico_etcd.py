@@ -95,9 +95,7 @@ class Unreachable(EtcdError):
     """Every one of several endpoints failed; ``reasons`` has one error for each."""
 
     def __init__(self, reasons):
-        super().__init__(
-            "no etcd endpoint answered: " + "; ".join(str(e) for e in reasons.values())
-        )
+        super().__init__("no etcd endpoint answered: " + "; ".join(str(e) for e in reasons.values()))
         self.reasons = reasons
 
 
@@ -357,9 +355,7 @@ class _Asker:
             text = "; ".join(str(part) for part in (said, cause) if part)
             raise self.error(Broken, f"failed with status {status} ({text or 'no reason given'})")
         if status == 404 and data is None and api:
-            raise self.error(
-                NoSuchApi, f"does not serve the {api} API (etcd's option --enable-{api}=true)"
-            )
+            raise self.error(NoSuchApi, f"does not serve the {api} API (etcd's option --enable-{api}=true)")
         if status >= 400 and said and "errorCode" not in data:
             raise self.error(Denied if "user name" in said else Broken, f"refused: {said}")
         if data is None or (status >= 400 and "errorCode" not in data):

@@ -10,6 +10,8 @@ import copy
 import ipaddress
 import re
 
+import calico_selector
+
 API_VERSIONS = {"v1": "v1", "v3": "projectcalico.org/v3"}
 # What the datastore adds; resourceVersion goes back with a write, so that it cannot undo another.
 SERVER_OWNED = ("uid", "creationTimestamp", "generation", "managedFields", "selfLink")
@@ -84,6 +86,29 @@ class Text(Plain):
         return isinstance(word, str) and bool(word)
 
 
+class Selector(Text):
+    """A selector of labels."""
+
+    accepted = 'a selector such as rack == "1"'
+
+    def valid(self, word):
+        try:
+            calico_selector.parse(word)
+        except (TypeError, calico_selector.SelectorError):
+            return False
+        return True
+
+
+class Name(Text):
+    """What the v3 API takes for the name of a resource."""
+
+    accepted = "a name of lower case letters, digits, - and ."
+    _names = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+    def valid(self, word):
+        return isinstance(word, str) and bool(self._names.fullmatch(word)) and len(word) < 254
+
+
 class Network(Plain):
     """A network in its canonical spelling."""
 
@@ -101,11 +126,13 @@ class Network(Plain):
 
 
 class Encapsulation(Plain):
-    """When packets between nodes are wrapped."""
+    """When packets between nodes are wrapped; ``written`` has the API's value for each word."""
 
-    accepted = "never, always or crosssubnet"
     words = ("never", "always", "crosssubnet")
-    written = {"never": "Never", "always": "Always", "crosssubnet": "CrossSubnet"}
+    accepted = "never, always or crosssubnet"
+
+    def __init__(self, written):
+        self.written = dict(zip(self.words, written))
 
     def read(self, value):
         word = str(value).lower().replace("-", "")
@@ -114,20 +141,15 @@ class Encapsulation(Plain):
         return word if word in self.words else value
 
     def write(self, word):
-        return self.written.get(self.read(word), word)
+        known = self.read(word)
+        return copy.copy(self.written[known]) if known in self.words else word
 
     def valid(self, word):
         return self.read(word) in self.words
 
 
-class EncapsulationV1(Encapsulation):
-    """The v1 API's pair of a switch and a mode, of which the mode may be absent."""
-
-    written = {
-        "never": {"enabled": False},
-        "always": {"enabled": True, "mode": "always"},
-        "crosssubnet": {"enabled": True, "mode": "cross-subnet"},
-    }
+class SwitchAndMode(Encapsulation):
+    """The same in the v1 API: a switch and a mode, of which the mode may be absent."""
 
     def read(self, value):
         if not isinstance(value, dict):
@@ -135,8 +157,8 @@ class EncapsulationV1(Encapsulation):
         return super().read(value.get("mode") or "always") if value.get("enabled") else "never"
 
     def write(self, word):
-        known = self.written.get(self.read(word))
-        return dict(known) if known else {"enabled": True, "mode": word}
+        written = super().write(word)
+        return written if isinstance(written, dict) else {"enabled": True, "mode": word}
 
 
 # Kinds ----------------------------------------------------------------------------------------
@@ -179,13 +201,18 @@ def _block_size(resource):
     return 122 if ":" in str(_at(resource, ("spec", "cidr"))) else 26
 
 
+_V1_IPIP = SwitchAndMode(
+    [{"enabled": False}, {"enabled": True, "mode": "always"}, {"enabled": True, "mode": "cross-subnet"}]
+)
+_V3_MODE = Encapsulation(["Never", "Always", "CrossSubnet"])
+
 KINDS = {
     ("v1", "ipPool"): Kind(
         "ipPool",
         ["metadata/cidr"],
         [
             Field("cidr", "metadata/cidr", Network(), immutable=True),
-            Field("ipip", "spec/ipip", EncapsulationV1(), "never"),
+            Field("ipip", "spec/ipip", _V1_IPIP, "never"),
             Field("nat_outgoing", "spec/nat-outgoing", Boolean(), False),
             Field("disabled", "spec/disabled", Boolean(), False),
         ],
@@ -194,14 +221,14 @@ KINDS = {
         "IPPool",
         ["metadata/name"],
         [
-            Field("name", "metadata/name", Text(), immutable=True),
+            Field("name", "metadata/name", Name(), immutable=True),
             Field("cidr", "spec/cidr", Network(), immutable=True),
-            Field("ipip", "spec/ipipMode", Encapsulation(), "never"),
-            Field("vxlan", "spec/vxlanMode", Encapsulation(), "never"),
+            Field("ipip", "spec/ipipMode", _V3_MODE, "never"),
+            Field("vxlan", "spec/vxlanMode", _V3_MODE, "never"),
             Field("nat_outgoing", "spec/natOutgoing", Boolean(), False),
             Field("disabled", "spec/disabled", Boolean(), False),
             Field("block_size", "spec/blockSize", Number(), _block_size, immutable=True),
-            Field("node_selector", "spec/nodeSelector", Text(), "all()"),
+            Field("node_selector", "spec/nodeSelector", Selector(), "all()"),
         ],
     ),
 }
@@ -227,9 +254,7 @@ def values(resource, generation):
     found = {}
     for path, value in _leaves(resource, kind):
         field = kind.by_path.get(path)
-        found[field.word if field else _path_name(path)] = (
-            field.form.read(value) if field else value
-        )
+        found[field.word if field else _path_name(path)] = field.form.read(value) if field else value
     return found
 
 
@@ -407,9 +432,9 @@ def pool(words, generation):
         field = kind.by_word.get(word)
         if field and value is not None:
             _put(resource, field.path, field.form.write(value))
-    if "name" in kind.by_word and not words.get("name"):
-        name = re.sub("[^a-z0-9]+", "-", str(words.get("cidr", "")).lower()).strip("-")
-        resource["metadata"]["name"] = name
+    network = network_of(words.get("cidr"))
+    if "name" in kind.by_word and words.get("name") is None and network:
+        resource["metadata"]["name"] = re.sub("[^a-z0-9]+", "-", str(network)).strip("-")
     return resource
 
 
@@ -483,9 +508,7 @@ def _pool_problems(resource, generation, others, wrong):
         if "block_size" not in wrong:
             found.extend(_size_problems(network, block, generation))
     if network.overlaps(LINK_LOCAL[network.version]):
-        found.append(
-            _problem("cidr", str(network), f"a network outside {LINK_LOCAL[network.version]}")
-        )
+        found.append(_problem("cidr", str(network), f"a network outside {LINK_LOCAL[network.version]}"))
     if network.version == 6 and word("ipip") != "never" and "ipip" not in wrong:
         found.append(_problem("ipip", word("ipip"), "never: IP-in-IP is not for IPv6 pools"))
     if "vxlan" in kind.by_word and "never" not in (word("ipip"), word("vxlan")):
@@ -493,9 +516,7 @@ def _pool_problems(resource, generation, others, wrong):
     for other in others:
         theirs = network_of(_at(other, field.path))
         if theirs and theirs.version == network.version and theirs.overlaps(network):
-            found.append(
-                _problem("cidr", str(network), f"a network that does not overlap the pool {theirs}")
-            )
+            found.append(_problem("cidr", str(network), f"a network that does not overlap the pool {theirs}"))
     return found
 
 

@@ -165,9 +165,7 @@ def _selected(_cluster, _node_name, _family):
 
 
 def _owners(cluster, family):
-    return {
-        node[f"ipv{family}"]: name for name, node in cluster.nodes.items() if node[f"ipv{family}"]
-    }
+    return {node[f"ipv{family}"]: name for name, node in cluster.nodes.items() if node[f"ipv{family}"]}
 
 
 def _name(prefix, address, port=None):
@@ -205,7 +203,7 @@ def as_number(value):
         parts = [int(high), int(low)] if dot else [0, int(high)]
     except ValueError:
         parts = [-1, 0]
-    if dot and max(parts) > 0xFFFF or min(parts) < 0 or parts[1] > 0xFFFFFFFF:
+    if (dot and max(parts) > 0xFFFF) or min(parts) < 0 or parts[1] > 0xFFFFFFFF:
         raise Unreadable(f"{value!r} is no AS number")
     return parts[0] << 16 | parts[1]
 

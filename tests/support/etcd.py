@@ -1,0 +1,118 @@
+"""A real etcd with TLS and client certificates, for tests and the lab."""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+STARTS_WITHIN = 30
+
+
+class Etcd:
+    """
+    One etcd that serves both APIs; as a context manager it is started and stopped.
+
+    directory
+        For its data, log and nothing else; kept over a stop, so that a start finds it again.
+    pki
+        Where tests.support.pki made the certificates.
+    address, port
+        Where it listens; without a port one is chosen that is free.
+    """
+
+    def __init__(self, directory, pki, address="127.0.0.1", port=None):
+        self.directory = Path(directory)
+        self.pki = Path(pki)
+        self.address = address
+        self.port = port or _free_port(address)
+        self._process = None
+
+    @property
+    def endpoint(self):
+        return f"https://{self.address}:{self.port}"
+
+    @property
+    def pid(self):
+        return self._process.pid if self._process else None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_exc):
+        self.stop()
+
+    def start(self, enable_v2=True):
+        """Start it and wait until it answers."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        peer = f"http://127.0.0.1:{_free_port('127.0.0.1')}"
+        argv = [
+            "etcd",
+            f"--data-dir={self.directory / 'data'}",
+            f"--listen-client-urls={self.endpoint}",
+            f"--advertise-client-urls={self.endpoint}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            f"--enable-v2={'true' if enable_v2 else 'false'}",
+            "--client-cert-auth",
+            f"--trusted-ca-file={self.pki / 'ca.pem'}",
+            f"--cert-file={self.pki / 'etcd.pem'}",
+            f"--key-file={self.pki / 'etcd-key.pem'}",
+            # A lost machine loses the test with it: no need to wait for the disk.
+            "--unsafe-no-fsync",
+        ]
+        with open(self.directory / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        end = time.monotonic() + STARTS_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                said = (self.directory / "log").read_text(errors="replace").splitlines()[-5:]
+                raise RuntimeError("etcd does not start: " + "\n".join(said))
+            time.sleep(0.05)
+        return self
+
+    def stop(self):
+        """End it, also while it is frozen."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def freeze(self):
+        """It still takes connections, and answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        """Take a freeze back."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _answers(self):
+        context = ssl.create_default_context(cafile=self.pki / "ca.pem")
+        context.load_cert_chain(self.pki / "calico.pem", self.pki / "calico-key.pem")
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/health", context=context, timeout=1) as answer:
+                return b'"true"' in answer.read()
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+def _free_port(address):
+    with socket.socket() as sock:
+        sock.bind((address, 0))
+        return sock.getsockname()[1]

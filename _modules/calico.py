@@ -55,7 +55,7 @@ import calico_topology  # noqa: E402
 
 __virtualname__ = "calico"
 
-UNIT = "calico-node"
+UNIT = "calico-node.service"
 PLUGINS = "/opt/cni/bin"
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
@@ -114,9 +114,24 @@ def code():
 # --- settings --------------------------------------------------------------------------------------
 
 
+def _pillar():
+    """What stands under ``calico:``, in plain dicts and lists."""
+
+    # Salt 3008 gives containers that hide their values when shown, and a pillar.get that hides them
+    # altogether. Read at the source and unwrapped, values are the same in every release.
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(__pillar__.get("calico"))
+
+
 def _settings():
     try:
-        return calico_settings.check(__salt__["pillar.get"]("calico"))
+        return calico_settings.check(_pillar())
     except calico_settings.SettingsError as err:
         raise CommandExecutionError("The pillar cannot be used:\n%s" % err) from err
 
@@ -266,7 +281,7 @@ def _finding(what, seen, do, level="error"):
 
 def _check():
     try:
-        checked = calico_settings.check(__salt__["pillar.get"]("calico"))
+        checked = calico_settings.check(_pillar())
     except calico_settings.SettingsError as err:
         return [
             _finding(item["setting"], "got " + item["given"], "Accepted: " + item["accepted"])
@@ -361,7 +376,7 @@ def _own_addresses(checked, registered):
         return given
     if registered and checked["node"]["ip"] != "autodetect":
         return {registered["ipv4"], registered["ipv6"]} - {None, ""}
-    return calico_host.own_addresses()
+    return _host_reading(calico_host.own_addresses)
 
 
 # --- the container ---------------------------------------------------------------------------------
@@ -675,8 +690,8 @@ def routes():
     """
     Calico's routes in this host's kernel, as ``route -n`` shows them.
 
-    Returns a list of dicts: destination, genmask, gateway, interface, flags, metric, protocol, and
-    block and next_hop for routes that BIRD learned from other nodes.
+    Returns ``{routes, blocks}``: routes is a list of dicts (destination, gateway, genmask, flags,
+    metric, interface, protocol, kind), blocks groups them: how each block is reached.
 
     CLI Example:
 
@@ -684,7 +699,8 @@ def routes():
 
         salt '*' calico.routes
     """
-    return _host_reading(calico_host.kernel_routes)
+    found = _host_reading(calico_host.kernel_routes)
+    return {"routes": found, "blocks": calico_host.blocks(found)}
 
 
 def interfaces():
@@ -940,7 +956,10 @@ def pool_plan(pool, present=True, pools=None):
     generation = checked["generation"]
     if pools is None:
         pools = _cluster(checked, "/calico/v1/ipam").pools
-    wanted = calico_resources.pool(pool, generation)
+    try:
+        wanted = calico_resources.pool(pool, generation)
+    except calico_resources.Problems as err:
+        raise CommandExecutionError(_pool_problems(pool, err.problems)) from err
     current = calico_resources.find(pools, wanted, generation)
     if not present:
         changes = {"pool": {"old": current, "new": None}} if current else {}
@@ -952,6 +971,13 @@ def pool_plan(pool, present=True, pools=None):
         raise CommandExecutionError("\n".join(calico_settings.problem_text(item) for item in problems))
     merged, changes = calico_resources.merge(current, wanted, generation)
     return {"changes": changes, "resource": merged, "in_use": []}
+
+
+def _pool_problems(pool, problems):
+    return "\n".join(
+        calico_settings.problem_text(dict(item, setting="pool %s: %s" % (pool.get("cidr"), item["setting"])))
+        for item in problems
+    )
 
 
 def _workloads_in(checked, cidr):

@@ -353,6 +353,7 @@ def closes(connection):
 
 def drips(connection):
     connection.sendall(BANNER)
+    connection.recv(4096)
     for byte in itertools.cycle(b" slow\n"):
         connection.sendall(bytes([byte]))
         time.sleep(0.01)

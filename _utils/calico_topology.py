@@ -9,7 +9,11 @@ which sessions a node has to have and what BIRD calls them. Pure: no Salt, no si
 import contextlib
 import ipaddress
 import json
+import re
 from dataclasses import dataclass, field
+from typing import Optional
+
+import calico_selector
 
 DEFAULT_AS_NUMBER = 64512
 BGP_PORT = 179
@@ -39,11 +43,12 @@ class Cluster:
         "as_number": int or None, "labels": dict, "cluster_id": text or None, "listen_port": int or
         None, "blocks": [CIDR, …] that are affine to it, "workloads": how many endpoints}}
     mesh, as_number, listen_port, log_level
-        What holds for all nodes.
+        What holds for all nodes; listen_port is None where nothing was set (179 then).
     peerings
         Peers by address: {"node": name or None (all nodes), "address", "port", "as_number"}.
     selections
-        Peers by selectors (Calico 3 only), as :func:`from_v3` keeps them.
+        The peers of Calico 3, which may name nodes by selectors: {"node", "node_selector",
+        "address", "port", "as_number", "peer_selector"}, None where not given.
     blocks
         [{"cidr", "node": name or None, "used": how many addresses}]
     workloads
@@ -61,7 +66,7 @@ class Cluster:
     nodes: dict = field(default_factory=dict)
     mesh: bool = True
     as_number: int = DEFAULT_AS_NUMBER
-    listen_port: int = BGP_PORT
+    listen_port: Optional[int] = None
     log_level: str = "info"
     peerings: list = field(default_factory=list)
     selections: list = field(default_factory=list)
@@ -74,12 +79,12 @@ class Cluster:
     @property
     def pools(self):
         """The address pools, in the API's words."""
-        return self.resources["ipPool" if self.generation == "v1" else "IPPool"]
+        return self.resources.get("ipPool" if self.generation == "v1" else "IPPool", [])
 
     @property
     def peers(self):
         """The BGP peers, in the API's words."""
-        return self.resources["bgpPeer" if self.generation == "v1" else "BGPPeer"]
+        return self.resources.get("bgpPeer" if self.generation == "v1" else "BGPPeer", [])
 
 
 def expected_sessions(cluster, node_name):
@@ -131,7 +136,7 @@ def _mesh(cluster, node, family):
                 "name": _name("Mesh", address),
                 "type": "mesh",
                 "address": address,
-                "port": other["listen_port"] or cluster.listen_port,
+                "port": other["listen_port"] or cluster.listen_port or BGP_PORT,
                 "as_number": other["as_number"] or cluster.as_number,
                 # Calico compares the two as text.
                 "passive": address > own if one_sided else None,
@@ -141,27 +146,27 @@ def _mesh(cluster, node, family):
 
 
 def _explicit(cluster, node_name, family):
-    found = []
-    for peering in cluster.peerings + _selected(cluster, node_name, family):
-        if peering["node"] not in (None, node_name) or _family(peering["address"]) != family:
-            continue
-        kind = peering.get("kind") or ("global" if peering["node"] is None else "node")
-        port = peering["port"]
-        found.append(
-            {
-                "name": _name(kind.capitalize(), peering["address"], port),
-                "type": kind,
-                "address": peering["address"],
-                "port": port or BGP_PORT,
-                "as_number": peering["as_number"],
-                "passive": None if cluster.generation == "v1" else False,
-            }
-        )
-    return sorted(found, key=lambda session: session["type"])
-
-
-def _selected(_cluster, _node_name, _family):
-    return []
+    if cluster.generation == "v1":
+        peers = [
+            {**peering, "type": "global" if peering["node"] is None else "node", "passive": None}
+            for peering in cluster.peerings
+            if peering["node"] in (None, node_name)
+        ]
+    else:
+        peers = _selected(cluster, node_name)
+    found = [
+        {
+            "name": _name(peer["type"].capitalize(), peer["address"], peer["port"]),
+            "type": peer["type"],
+            "address": peer["address"],
+            "port": peer["port"] or BGP_PORT,
+            "as_number": peer["as_number"],
+            "passive": peer["passive"],
+        }
+        for peer in peers
+        if _family(peer["address"]) == family
+    ]
+    return sorted(found, key=lambda session: (session["type"], session["address"]))
 
 
 def _owners(cluster, family):
@@ -329,6 +334,258 @@ def _v2_node(name, node):
             bgp[f"ipv{family}Address"] = f"{address}/{length}"
     spec = {"bgp": bgp} if bgp else {}
     return {"kind": "node", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+
+
+# Calico 3: peers by address and by selectors ---------------------------------------------------
+
+
+def _selected(cluster, node_name):
+    """
+    The peers of one node, as confd makes them from the BGPPeers of Calico 3.
+
+    Each BGPPeer also works backwards: a node that it names as the far end gets a peer for each node
+    that it names as the near end. What was named outright wins over what follows backwards, and a
+    peer for all nodes over one for some.
+    """
+    matching = _Matching(cluster.nodes)
+    node = cluster.nodes[node_name]
+    found = {}
+
+    def emit(kind, peer):
+        key = (peer["address"], peer["port"])
+        if ("global", *key) not in found:
+            found.setdefault((kind, *key), {**peer, "type": kind})
+
+    everywhere = [s for s in cluster.selections if not (s["node"] or s["node_selector"])]
+    somewhere = [s for s in cluster.selections if s["node"] or s["node_selector"]]
+    for selection in everywhere + somewhere:
+        if _near(selection, node_name, node, matching):
+            for peer in _far_ends(cluster, selection, matching):
+                emit("node" if selection in somewhere else "global", peer)
+    for selection in cluster.selections:
+        families = _far_families(cluster, selection, node, matching)
+        if families:
+            for name in _near_ends(cluster, selection, matching):
+                for peer in _as_peers(cluster, name, families):
+                    emit("node", peer)
+    return list(found.values())
+
+
+class _Matching:
+    """Which nodes a selector names; each selector is read, and tried on all nodes, but once."""
+
+    def __init__(self, nodes):
+        self._nodes = nodes
+        self._names = {}
+        self._selectors = {}
+
+    def one(self, selector, labels):
+        if selector not in self._selectors:
+            try:
+                self._selectors[selector] = calico_selector.parse(selector)
+            except calico_selector.SelectorError:
+                # Calico logs it and goes on as if it named no node.
+                self._selectors[selector] = None
+        read = self._selectors[selector]
+        return read is not None and read.matches(labels)
+
+    def names(self, selector):
+        if selector not in self._names:
+            self._names[selector] = [
+                name for name, node in self._nodes.items() if self.one(selector, node["labels"])
+            ]
+        return self._names[selector]
+
+
+def _near(selection, node_name, node, matching):
+    if selection["node_selector"]:
+        return matching.one(selection["node_selector"], node["labels"])
+    return selection["node"] in (None, node_name)
+
+
+def _near_ends(cluster, selection, matching):
+    if selection["node_selector"]:
+        return matching.names(selection["node_selector"])
+    if selection["node"]:
+        return [selection["node"]] if selection["node"] in cluster.nodes else []
+    return list(cluster.nodes)
+
+
+def _far_ends(cluster, selection, matching):
+    if selection["peer_selector"]:
+        return [
+            peer
+            for name in matching.names(selection["peer_selector"])
+            for peer in _as_peers(cluster, name, FAMILIES)
+        ]
+    address, port = selection["address"], selection["port"]
+    if not address:
+        return []
+    owners = [n for n in cluster.nodes.values() if address in (n["ipv4"], n["ipv6"])]
+    if port is None:
+        same = [n for n in owners if _number(cluster, n) == (selection["as_number"] or cluster.as_number)]
+        port = (same[0]["listen_port"] or cluster.listen_port) if same else None
+    # Which side of a peering with one of our own nodes connects, differs between releases.
+    passive = None if owners else False
+    return [{"address": address, "port": port, "as_number": selection["as_number"], "passive": passive}]
+
+
+def _far_families(cluster, selection, node, matching):
+    """The families over which ``node`` is the far end of this selection; none if it is not."""
+    if selection["peer_selector"]:
+        return FAMILIES if matching.one(selection["peer_selector"], node["labels"]) else ()
+    address, port = selection["address"], selection["port"]
+    if not address or address not in (node["ipv4"], node["ipv6"]):
+        return ()
+    if _number(cluster, node) != (selection["as_number"] or cluster.as_number):
+        return ()
+    if port and port != (node["listen_port"] or cluster.listen_port or port):
+        return ()
+    return (_family(address),)
+
+
+def _as_peers(cluster, name, families):
+    node = cluster.nodes[name]
+    return [
+        {
+            "address": node[f"ipv{family}"],
+            "port": node["listen_port"] or cluster.listen_port,
+            "as_number": _number(cluster, node),
+            "passive": False,
+        }
+        for family in families
+        if node[f"ipv{family}"]
+    ]
+
+
+def _number(cluster, node):
+    return node["as_number"] or cluster.as_number
+
+
+# Calico 3: resources, and the keys under which etcd keeps them -----------------------------------
+
+V3_PREFIX = "/calico/"
+_RESOURCES = "/calico/resources/v3/projectcalico.org/"
+
+
+def from_v3(resources, ipam=()):
+    """
+    The :class:`Cluster` that these resources of Calico 3 describe.
+
+    resources
+        Resources of any kinds, as calicoctl prints them.
+    ipam
+        The keys and values below /calico/ipam/v2, where they are known: [(key, value), …]
+    """
+    cluster = Cluster("v3")
+    listen_ports = {}
+    for resource in resources:
+        with _naming(f"{resource.get('kind')} {resource.get('metadata', {}).get('name')}"):
+            cluster.resources.setdefault(resource["kind"], []).append(resource)
+            reader = _V3_READERS.get(resource["kind"])
+            if reader:
+                name, spec = resource["metadata"]["name"], resource.get("spec") or {}
+                reader(cluster, listen_ports, name, spec, resource["metadata"])
+    for name, port in listen_ports.items():
+        if name in cluster.nodes:
+            cluster.nodes[name]["listen_port"] = port
+    blocks = {}
+    for key, value in ipam:
+        with _naming(key):
+            _ipam(blocks, key.split("/")[4:], value)
+    _settle(cluster, blocks)
+    return cluster
+
+
+def from_v3_keys(pairs):
+    """
+    The :class:`Cluster` that these keys of etcd's v3 API describe: {key: (value, mod_revision)}.
+
+    Resources carry their key's revision as ``resourceVersion``, as calicoctl prints it.
+    """
+    resources = []
+    ipam = []
+    for key in sorted(pairs):
+        value, revision = pairs[key]
+        if key.startswith(_RESOURCES):
+            with _naming(key):
+                resource = _json(value)
+                resource.setdefault("metadata", {})["resourceVersion"] = str(revision)
+                resources.append(resource)
+        elif key.startswith(_IPAM + "/"):
+            ipam.append((key, value))
+    return from_v3(resources, ipam)
+
+
+def _v3_node(cluster, _ports, name, spec, metadata):
+    node = _node(cluster.nodes, name)
+    node["labels"] = metadata.get("labels") or {}
+    bgp = spec.get("bgp") or {}
+    node["cluster_id"] = bgp.get("routeReflectorClusterID") or None
+    if bgp.get("asNumber"):
+        node["as_number"] = as_number(bgp["asNumber"])
+    for family in FAMILIES:
+        address = bgp.get(f"ipv{family}Address")
+        if address:
+            interface = ipaddress.ip_interface(address)
+            node[f"ipv{family}"] = str(interface.ip)
+            node[f"network_ipv{family}"] = str(interface.network)
+
+
+def _v3_configuration(cluster, listen_ports, name, spec, _metadata):
+    if name.startswith("node."):
+        if spec.get("listenPort"):
+            listen_ports[name[len("node.") :]] = spec["listenPort"]
+    elif name == "default":
+        cluster.mesh = spec.get("nodeToNodeMeshEnabled") is not False
+        cluster.listen_port = spec.get("listenPort")
+        cluster.log_level = (spec.get("logSeverityScreen") or "Info").lower()
+        if spec.get("asNumber"):
+            cluster.as_number = as_number(spec["asNumber"])
+
+
+def _v3_peer(cluster, _ports, _name, spec, _metadata):
+    address, port = _address_and_port(spec.get("peerIP"))
+    cluster.selections.append(
+        {
+            "node": spec.get("node") or None,
+            "node_selector": spec.get("nodeSelector") or None,
+            "address": address,
+            "port": port,
+            "as_number": as_number(spec.get("asNumber") or 0),
+            "peer_selector": spec.get("peerSelector") or None,
+        }
+    )
+
+
+def _v3_workload(cluster, _ports, name, spec, metadata):
+    full_name = "/".join(filter(None, (metadata.get("namespace"), name)))
+    networks = list(spec.get("ipNetworks") or [])
+    cluster.workloads.append({"node": spec.get("node"), "name": full_name, "networks": networks})
+
+
+def _v3_information(cluster, _ports, _name, spec, _metadata):
+    cluster.ready = spec.get("datastoreReady") is not False
+
+
+_V3_READERS = {
+    "Node": _v3_node,
+    "BGPConfiguration": _v3_configuration,
+    "BGPPeer": _v3_peer,
+    "WorkloadEndpoint": _v3_workload,
+    "ClusterInformation": _v3_information,
+}
+
+
+def _address_and_port(text):
+    """The parts of ``10.0.0.1``, ``10.0.0.1:180``, ``fd00::1`` and ``[fd00::1]:180``."""
+    if not text:
+        return None, None
+    found = re.fullmatch(r"\[(.+)\]:(\d+)|([^:]+):(\d+)", text)
+    if not found:
+        return str(ipaddress.ip_address(text)), None
+    address = ipaddress.ip_address(found.group(1) or found.group(3))
+    return str(address), int(found.group(2) or found.group(4))
 
 
 # Both generations keep their address blocks under the same keys -------------------------------

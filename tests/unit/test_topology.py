@@ -6,6 +6,7 @@ from pathlib import Path
 
 import calico_topology as topology
 import pytest
+import yaml
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -201,3 +202,204 @@ def test_a_thousand_nodes_and_fifty_peers_are_quick():
     sessions = topology.expected_sessions(cluster, "n500")
     assert time.perf_counter() - start < 0.1
     assert len(sessions) == 2 * 999 + 50
+
+
+# Calico 3 --------------------------------------------------------------------------------------
+
+
+def v3_node(name, address=None, labels=None, ipv6=None, **bgp):
+    if address:
+        bgp["ipv4Address"] = address
+    if ipv6:
+        bgp["ipv6Address"] = ipv6
+    spec = {"bgp": bgp} if bgp else {}
+    return {"kind": "Node", "metadata": {"name": name, "labels": labels or {}}, "spec": spec}
+
+
+def v3(kind, name, **spec):
+    return {"kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def recorded_situations():
+    """Each situation that calico-node was seen in, with the resources of that moment."""
+    path = RECORDINGS / "calico-node" / "v3.22.5" / "bird-protocols.json"
+    # What the recording began with.
+    cluster = {("Node", f"node{i}"): v3_node(f"node{i}", f"172.31.78.{i}/24") for i in (1, 2, 3)}
+    for situation in json.loads(path.read_text(encoding="utf-8")):
+        for change in situation["changes"]:
+            applied = change.get("calicoctl apply -f -")
+            if applied:
+                resource = yaml.safe_load(applied)
+                cluster[resource["kind"], resource["metadata"]["name"]] = resource
+            elif change["calicoctl"][0] == "patch":
+                _verb, _kind, name, _option, patch = change["calicoctl"]
+                cluster["Node", name]["spec"]["bgp"].update(json.loads(patch)["spec"]["bgp"])
+            else:
+                _verb, _kind, name, label = change["calicoctl"]
+                key, value = label.split("=")
+                cluster["Node", name]["metadata"]["labels"][key] = value
+        yield pytest.param(
+            situation, json.loads(json.dumps(list(cluster.values()))), id=situation["situation"]
+        )
+
+
+def recorded_session(protocol):
+    words = protocol["statements"][0].split()
+    assert words[0] == "neighbor"
+    options = dict(zip(words[2::2], words[3::2]))
+    return {
+        "name": protocol["name"],
+        "address": words[1],
+        "port": int(options.get("port", 179)),
+        "as_number": int(options["as"]),
+        "passive": "passive on" in protocol["statements"],
+    }
+
+
+@pytest.mark.parametrize(("situation", "resources"), list(recorded_situations()))
+def test_every_recorded_situation(situation, resources):
+    expected = [
+        recorded_session(protocol)
+        for protocol in situation["protocols"]
+        if protocol["type"] == "bgp" and protocol["what"] == "protocol"
+    ]
+    sessions = topology.expected_sessions(topology.from_v3(resources), situation["seen_on"])
+    found = [{key: session[key] for key in expected[0]} for session in sessions] if expected else sessions
+    assert found == expected
+
+
+@pytest.mark.parametrize(("situation", "resources"), list(recorded_situations()))
+def test_every_situation_is_the_same_from_both_ends(situation, resources):
+    cluster = topology.from_v3(resources)
+    ends = {}
+    for name in cluster.nodes:
+        for session in topology.expected_sessions(cluster, name):
+            if session["node"]:
+                ends[name, session["node"]] = session
+    for (near, far), session in ends.items():
+        other = ends[far, near]
+        assert other["type"] == session["type"]
+        if session["type"] == "mesh":
+            assert other["passive"] is not session["passive"]
+
+
+def test_the_living_cluster_of_the_recordings():
+    recorded = json.loads((RECORDINGS / "etcd-v3-keys.json").read_text(encoding="utf-8"))
+    pairs = {row["key"]: (json.dumps(row["value"]), 7) for row in recorded["keys"]}
+    cluster = topology.from_v3_keys(pairs)
+    assert {name: node["workloads"] for name, node in cluster.nodes.items()} == {
+        "node1": 2,
+        "node2": 1,
+        "node3": 1,
+    }
+    assert {name: node["blocks"] for name, node in cluster.nodes.items()} == {
+        "node1": ["10.233.166.192/26"],
+        "node2": [],
+        "node3": ["10.233.135.0/26"],
+    }
+    assert [block["used"] for block in cluster.blocks] == [1, 1, 1, 1]
+    assert cluster.pools[0]["metadata"]["resourceVersion"] == "7"
+    assert cluster.ready
+    assert names(cluster, "node2") == ["Mesh_172_31_77_11", "Mesh_172_31_77_13"]
+
+
+def test_text_decides_which_side_of_the_mesh_connects():
+    cluster = topology.from_v3([v3_node("a", "10.0.0.9/24"), v3_node("b", "10.0.0.10/24")])
+    (session,) = topology.expected_sessions(cluster, "b")
+    # "10.0.0.9" is the greater text.
+    assert session["passive"] is True
+
+
+def test_reflectors_have_no_mesh_and_nodes_without_address_nothing():
+    nodes = [
+        v3_node("rr", "10.0.0.1/24", routeReflectorClusterID="244.0.0.1"),
+        v3_node("a", "10.0.0.2/24", ipv6="fd00::2/64"),
+        v3_node("b", "10.0.0.3/24", ipv6="fd00::3/64"),
+        v3_node("new"),
+    ]
+    cluster = topology.from_v3(nodes)
+    assert names(cluster, "rr") == names(cluster, "new") == []
+    assert names(cluster, "a") == ["Mesh_10_0_0_3", "Mesh_fd00__3"]
+
+
+def test_ports_of_peers_and_of_nodes():
+    resources = [
+        v3_node("a", "10.0.0.1/24"),
+        v3_node("b", "10.0.0.2/24"),
+        v3("BGPConfiguration", "default", nodeToNodeMeshEnabled=False),
+        v3("BGPConfiguration", "node.b", listenPort=1790),
+        v3("BGPPeer", "x", peerIP="192.168.0.1:180", asNumber=64513),
+        v3("BGPPeer", "y", peerIP="[fd00::9]:180", asNumber="1.10"),
+        v3("BGPPeer", "z", node="a", peerSelector="all()"),
+    ]
+    sessions = topology.expected_sessions(topology.from_v3(resources), "a")
+    assert [(s["name"], s["port"], s["as_number"]) for s in sessions] == [
+        ("Global_192_168_0_1_port_180", 180, 64513),
+        ("Node_10_0_0_2_port_1790", 1790, 64512),
+    ]
+    sessions = topology.expected_sessions(topology.from_v3(resources), "b")
+    assert [s["name"] for s in sessions] == ["Global_192_168_0_1_port_180", "Node_10_0_0_1"]
+
+
+def test_a_peer_by_address_that_is_one_of_our_nodes_works_backwards_too():
+    resources = [
+        v3_node("a", "10.0.0.1/24"),
+        v3_node("b", "10.0.0.2/24", asNumber=64600),
+        v3("BGPConfiguration", "default", nodeToNodeMeshEnabled=False),
+        v3("BGPPeer", "x", node="a", peerIP="10.0.0.2", asNumber=64600),
+        v3("BGPPeer", "other-as", node="b", peerIP="10.0.0.1", asNumber=65000),
+    ]
+    cluster = topology.from_v3(resources)
+    assert [(s["name"], s["as_number"]) for s in topology.expected_sessions(cluster, "a")] == [
+        ("Node_10_0_0_2", 64600)
+    ]
+    # What was named outright wins over what follows backwards.
+    assert [(s["name"], s["as_number"]) for s in topology.expected_sessions(cluster, "b")] == [
+        ("Node_10_0_0_1", 65000)
+    ]
+
+
+def test_a_global_peer_wins_over_one_for_some_nodes():
+    resources = [
+        v3_node("a", "10.0.0.1/24", labels={"rack": "1"}),
+        v3("BGPPeer", "some", nodeSelector="rack == '1'", peerIP="192.168.0.1", asNumber=64513),
+        v3("BGPPeer", "all", peerIP="192.168.0.1", asNumber=64512),
+        v3("BGPPeer", "broken", nodeSelector="rack ==", peerIP="192.168.0.2", asNumber=64512),
+    ]
+    sessions = topology.expected_sessions(topology.from_v3(resources), "a")
+    assert [(s["name"], s["as_number"]) for s in sessions] == [("Global_192_168_0_1", 64512)]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        v3_node("a", "nonsense"),
+        v3("BGPPeer", "a", peerIP="nonsense"),
+        v3("BGPPeer", "a", peerIP="10.0.0.1", asNumber="x"),
+        {"kind": "Node", "metadata": {}},
+    ],
+)
+def test_resources_that_calico_would_not_keep(resource):
+    with pytest.raises(topology.Unreadable, match=resource["kind"]):
+        topology.from_v3([resource])
+
+
+def test_a_thousand_nodes_and_fifty_selections_are_quick():
+    nodes = [
+        v3_node(f"n{i}", f"10.{i >> 8}.{i & 255}.1/16", labels={"rack": str(i % 50), "rr": str(i % 7)})
+        for i in range(1, 1001)
+    ]
+    peers = [
+        v3(
+            "BGPPeer",
+            f"p{i}",
+            nodeSelector=f"rack in {{'{i}', '7'}}",
+            peerSelector=f"rr == '3' && !has(x{i})",
+        )
+        for i in range(50)
+    ]
+    cluster = topology.from_v3([*nodes, *peers])
+    start = time.perf_counter()
+    sessions = topology.expected_sessions(cluster, "n507")
+    assert time.perf_counter() - start < 0.1
+    assert len(sessions) > 999

@@ -22,7 +22,8 @@ def prepare_image(settings):
     """The image archive lies in the hosts; returns its name as hosts see it."""
     source = settings.image_archive or _built(
         f"node-{settings.calico_version}.tar",
-        [STANDINS / "node" / "build.py"],
+        STANDINS / "node" / "build.py",
+        [STANDINS / "node", STANDINS / "etcdv2.py"],
         ["--tag", f"calico/node:{settings.calico_version}"],
     )
     paths.ARTIFACTS.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,8 @@ def prepare_calicoctl(settings):
     """calicoctl lies in the master's file_roots; returns its pillar entry."""
     source = settings.calicoctl or _built(
         f"calicoctl-{settings.calicoctl_version}",
-        [STANDINS / "build_calicoctl.py"],
+        STANDINS / "build_calicoctl.py",
+        [*STANDINS.glob("*calicoctl*"), STANDINS / "etcdv2.py"],
         ["--version", settings.calicoctl_version],
     )
     (salt.FILES / "lab").mkdir(parents=True, exist_ok=True)
@@ -44,30 +46,31 @@ def prepare_calicoctl(settings):
     return {"source": f"salt://lab/{CALICOCTL}", "source_hash": f"sha256={digest}"}
 
 
-def _built(name, script, arguments):
+def _built(name, script, sources, arguments):
     """A stand-in, made anew when any of its sources or the arguments are new."""
     directory = paths.CACHE / "standins"
-    made = directory / f"{_sources_hash(arguments)}-{name}"
+    made = directory / f"{_hash(sources, arguments)}-{name}"
     if not made.exists():
         directory.mkdir(parents=True, exist_ok=True)
         for old in directory.glob(f"*-{name}*"):
             old.unlink()
         partial = made.with_name(made.name + ".partial")
         done = subprocess.run(
-            [sys.executable, *script, partial, *arguments],
+            [sys.executable, script, partial, *arguments],
             capture_output=True,
             text=True,
             cwd=paths.CHECKOUT,
         )
         if done.returncode:
-            raise BuildFailed(f"{script[0].name}:\n{done.stdout}{done.stderr}"[-4000:])
+            raise BuildFailed(f"{script.name}:\n{done.stdout}{done.stderr}"[-4000:])
         partial.rename(made)
     return made
 
 
-def _sources_hash(arguments):
+def _hash(sources, arguments):
     digest = hashlib.sha256(repr(arguments).encode())
-    for file in sorted(STANDINS.rglob("*")):
+    files = [file for source in sources for file in (source, *source.rglob("*"))]
+    for file in sorted(files):
         if file.is_file() and "__pycache__" not in file.parts:
             digest.update(str(file.relative_to(STANDINS)).encode() + file.read_bytes())
     return digest.hexdigest()[:12]

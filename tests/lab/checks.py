@@ -40,7 +40,7 @@ def check(purpose):
     if purpose in ("tests", "lab"):
         _linux()
         _root()
-        _packages(purpose)
+    _packages(purpose)
     if purpose == "lab":
         _kernel()
     _disk()
@@ -66,10 +66,9 @@ def _root():
 
 def _packages(purpose):
     missing = packages.missing(purpose)
-    if missing and not shutil.which("apt-get"):
-        raise Unfit(
-            f"The lab needs {', '.join(missing)}, and can install them on Debian 12 only (no apt-get here)."
-        )
+    if missing and not (shutil.which("apt-get") and os.geteuid() == 0):
+        names = ", ".join(missing)
+        raise Unfit(f"Debian's {names} must be installed first: that needs root and apt-get.")
 
 
 def _disk():

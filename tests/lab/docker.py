@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +15,11 @@ SOCKET = paths.RUN / "docker.sock"
 CONTAINERD_SOCKET = paths.RUN / "containerd.sock"
 WRAPPER = Path(__file__).with_name("runc_wrapper.py")
 RUNTIME = "without-sys-resource"
+# dockerd 20.10 makes this one, and no option of the command line says where.
+KEY = Path("/etc/docker/key.json")
+KEY_IS_OURS = paths.RUN / "key-is-ours"
+# Parts of containerd that are of no use here, and make directories outside the lab.
+UNUSED = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 
 
 class DockerError(RuntimeError):
@@ -24,9 +28,7 @@ class DockerError(RuntimeError):
 
 def run(*arguments, check=True, timeout=120, **options):
     """Run the docker client against the lab's daemon."""
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout, **options
-    )
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout, **options)
     if check and done.returncode:
         raise DockerError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done
@@ -55,6 +57,8 @@ def start():
         return
     _clear_leftovers()
     (paths.RUN / "client").mkdir(parents=True, exist_ok=True)
+    if not KEY.exists():
+        KEY_IS_OURS.touch()
     _start_containerd()
     configuration = paths.RUN / "daemon.json"
     configuration.write_text(json.dumps(runtimes(WRAPPER) if needs_wrapper() else {}))
@@ -83,9 +87,8 @@ def start():
 
 
 def _start_containerd():
-    # The Kubernetes part of containerd is of no use here, and needs directories outside the lab.
     configuration = paths.RUN / "containerd.toml"
-    configuration.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    configuration.write_text(f"version = 2\ndisabled_plugins = {json.dumps(UNUSED)}\n")
     pid = processes.spawn(
         "containerd",
         [
@@ -103,7 +106,7 @@ def _wait_for(name, pid, answers, seconds=60):
     deadline = time.monotonic() + seconds
     while not answers():
         if not processes.alive(pid) or time.monotonic() > deadline:
-            raise DockerError(f"{name} does not run: see {paths.LOGS / f'{name}.log'}")
+            raise DockerError(f"{name} does not run: see {processes.log(name)}")
         time.sleep(0.1)
 
 
@@ -139,7 +142,10 @@ def stop():
     if DATA.exists() and not tidy:
         # Containers of a daemon that died cannot be removed by hand, layer by layer.
         remove_tree(DATA)
-    shutil.rmtree(paths.RUN / "exec", ignore_errors=True)
+    if KEY_IS_OURS.exists():
+        KEY.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            KEY.parent.rmdir()
 
 
 def _remove_containers_and_network():
@@ -163,8 +169,13 @@ def _clear_leftovers():
         for directory, _, _ in os.walk(hierarchy, topdown=False):
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
-    # containerd keeps its shims' sockets here, whatever it is told.
-    for directory in ("/run/containerd/s", "/run/containerd"):
+    # Both make these, whatever they are told; another Docker's are not empty.
+    for directory in (
+        "/run/containerd/s",
+        "/run/containerd",
+        "/run/docker/plugins",
+        "/run/docker",
+    ):
         with contextlib.suppress(OSError):
             os.rmdir(directory)
 
@@ -172,9 +183,10 @@ def _clear_leftovers():
 def _contained():
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and f"/{paths.PREFIX}/" in (entry / "cgroup").read_text():
-                if processes.alive(entry.name):
-                    yield int(entry.name)
+            if not entry.name.isdigit() or not processes.alive(entry.name):
+                continue
+            if f"/{paths.PREFIX}/" in (entry / "cgroup").read_text():
+                yield int(entry.name)
 
 
 def unmount_below(*directories):

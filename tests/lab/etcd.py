@@ -1,34 +1,20 @@
 """The lab's etcd: TLS with client certificates, both APIs, reachable from every host."""
 
-import os
-import signal
-import ssl
-import time
-import urllib.request
-
 from tests.lab import network, paths, processes
-from tests.support import pki
+from tests.support import etcd, pki
 
 DIRECTORY = paths.STATE / "etcd"
 
 
-class Etcd:
+class Etcd(etcd.Etcd):
+    """One that goes on when the command that started it ends, and is found again by the next."""
+
     def __init__(self, address):
-        self.address = str(address)
-        self.pki = DIRECTORY / "pki"
+        super().__init__(DIRECTORY / "member", DIRECTORY / "pki", address, _port(address))
 
     @property
-    def port(self):
-        """Kept from one run to the next: hosts' pillars name it."""
-        file = DIRECTORY / "port"
-        if not file.exists():
-            DIRECTORY.mkdir(parents=True, exist_ok=True)
-            file.write_text(str(network.free_port(self.address, 2379)))
-        return int(file.read_text())
-
-    @property
-    def endpoint(self):
-        return f"https://{self.address}:{self.port}"
+    def log(self):
+        return processes.log("etcd")
 
     @property
     def pid(self):
@@ -37,56 +23,25 @@ class Etcd:
     def pem(self, name):
         return (self.pki / f"{name}.pem").read_text()
 
-    def make_certificates(self):
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
+    def start(self, enable_v2=True):
         pki.make(self.pki, [self.address])
-
-    def start(self):
-        self.make_certificates()
-        if not self.pid:
-            processes.spawn("etcd", self._command())
-        self._wait()
+        return self if self.pid and self._answers() else super().start(enable_v2)
 
     def stop(self):
-        processes.stop("etcd", patience=5)
+        processes.stop("etcd")
 
-    def freeze(self):
-        """Connections are taken by the kernel, and nobody ever answers."""
-        os.kill(self.pid, signal.SIGSTOP)
+    def _launch(self, argv):
+        self.stop()
+        processes.spawn("etcd", argv)
 
-    def thaw(self):
-        os.kill(self.pid, signal.SIGCONT)
+    def _alive(self):
+        return self.pid is not None
 
-    def _command(self):
-        return [
-            "etcd",
-            "--name=lab",
-            f"--data-dir={DIRECTORY / 'data'}",
-            f"--listen-client-urls={self.endpoint}",
-            f"--advertise-client-urls={self.endpoint}",
-            # There is one member: nobody comes to the peer port, and nobody needs to know it.
-            f"--listen-peer-urls=http://127.0.0.1:{network.free_port('127.0.0.1', 0)}",
-            "--client-cert-auth",
-            f"--trusted-ca-file={self.pki / 'ca.pem'}",
-            f"--cert-file={self.pki / 'etcd.pem'}",
-            f"--key-file={self.pki / 'etcd-key.pem'}",
-            "--enable-v2=true",
-            # The data lives as long as the lab; what it costs to be safe from power cuts is not due.
-            "--unsafe-no-fsync",
-        ]
 
-    def _wait(self, seconds=30):
-        context = ssl.create_default_context(cafile=self.pki / "ca.pem")
-        context.load_cert_chain(self.pki / "calico.pem", self.pki / "calico-key.pem")
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                url = f"{self.endpoint}/health"
-                with urllib.request.urlopen(url, timeout=2, context=context) as answer:
-                    if b"true" in answer.read():
-                        return
-            except OSError as error:
-                if not self.pid or time.monotonic() > deadline:
-                    log = paths.LOGS / "etcd.log"
-                    raise RuntimeError(f"etcd does not answer ({error}): see {log}") from error
-            time.sleep(0.05)
+def _port(address):
+    """Kept from one run to the next: pillars and hosts' files name it."""
+    file = DIRECTORY / "port"
+    if not file.exists():
+        DIRECTORY.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(network.free_port(address, 2379)))
+    return int(file.read_text())

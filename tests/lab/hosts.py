@@ -96,7 +96,10 @@ def ensure(number, subnet, image, minion_config):
     directory.mkdir(parents=True, exist_ok=True)
     _write_if_new(directory / "minion", minion_config)
     arguments = _run_arguments(name, address, image, directory)
-    recipe = hashlib.sha256(repr((arguments, minion_config)).encode()).hexdigest()
+    # A mount goes on showing a directory that was removed and made anew.
+    salt_identity = paths.SITE_PACKAGES.stat().st_ino
+    made_from = repr((arguments, minion_config, salt_identity))
+    recipe = hashlib.sha256(made_from.encode()).hexdigest()
     state, made_by = _inspect(name)
     if state and made_by != recipe:
         docker.run("rm", "--force", "--volumes", name)
@@ -123,6 +126,8 @@ def _run_arguments(name, address, image, directory):
         "/lib/modules:/lib/modules:ro",
         f"{paths.SITE_PACKAGES}:/opt/salt:ro",
         f"{directory / 'minion'}:/etc/salt/minion:ro",
+        # Outlives the container: the master knows a minion by its key.
+        f"{directory / 'pki'}:/var/lib/salt/pki",
         f"{paths.ARTIFACTS}:{ARTIFACTS}:ro",
     ]
     if docker.needs_wrapper():

@@ -10,16 +10,39 @@ from tests.lab import docker, packages
 
 FILES = Path(__file__).with_name("host")
 PACKAGES = (
-    "ca-certificates dbus docker.io ethtool iproute2 ipset iptables iputils-ping kmod less netbase"
-    " procps python3 python3-yaml systemd systemd-sysv"
-).split()
+    "ca-certificates",
+    "dbus",
+    "docker.io",
+    "ethtool",
+    "iproute2",
+    "ipset",
+    "iptables",
+    "iputils-ping",
+    "kmod",
+    "less",
+    "netbase",
+    "procps",
+    "python3",
+    "python3-yaml",
+    "systemd",
+    "systemd-sysv",
+)
 # Consoles, and what Debian does by the clock, have no meaning in a host of the lab.
 MASKED = (
-    "console-getty.service getty@tty1.service apt-daily.timer apt-daily-upgrade.timer"
-    " dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-timesyncd.service"
-    " dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount"
-    " sys-kernel-debug.mount sys-kernel-tracing.mount"
-).split()
+    "console-getty.service",
+    "getty@tty1.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "systemd-timesyncd.service",
+    "dev-hugepages.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+)
 
 
 def ensure():
@@ -27,7 +50,16 @@ def ensure():
     name = f"host:{recipe_hash()}"
     if docker.run("image", "inspect", name, check=False).returncode:
         _build(name)
+        _forget_all_but(name)
     return name
+
+
+def _forget_all_but(name):
+    """Images of older recipes; one that a host still runs from stays until it is replaced."""
+    known = docker.run("image", "ls", "--format={{.Repository}}:{{.Tag}}", "host").stdout.split()
+    for other in known:
+        if other != name:
+            docker.run("image", "rm", other, check=False)
 
 
 def recipe_hash():

@@ -1,14 +1,13 @@
 """The lab as tests see it: hosts, Salt, etcd, and the pillar.
 
-    with Lab() as lab:                      # made, or used as it is where it runs already
-        lab.salt("*", "state.apply", "calico")["node1"]
-        lab.hosts[0].exec("ip route").stdout
+lab = Lab().up()                        # made, or used as it is where it runs already
+lab.salt("*", "state.apply", "calico")["node1"]
+lab.hosts[0].exec("ip route").stdout
 """
 
 import contextlib
 import copy
 import fcntl
-
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.lab import (
@@ -17,7 +16,6 @@ from tests.lab import (
     docker,
     hosts,
     image,
-    network,
     packages,
     paths,
     pillar,
@@ -37,13 +35,6 @@ class Lab:
         self.settings = chosen or settings.from_environment()
         self.report = report or progress.Progress()
         self.hosts = []
-
-    def __enter__(self):
-        self.up()
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     def up(self):
         """All of the lab runs and every minion answers; what does already is left alone."""

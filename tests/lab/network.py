@@ -59,13 +59,13 @@ def _ip(*arguments):
 
 
 def free_port(address, wanted):
-    """WANTED, or the next port like it that nothing holds for ADDRESS; any port for 0."""
+    """WANTED, or the next port like it that nothing on this machine holds for ADDRESS."""
     for port in range(wanted, 65536, 10000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((str(address), port))
-                return probe.getsockname()[1]
+                return port
     raise RuntimeError(f"No free port for {address}:{wanted}.")
 
 

@@ -1,13 +1,19 @@
-"""Debian packages that the lab and the tests need on this machine, installed when missing."""
+"""Debian packages that the lab and the tests need on this machine, installed when missing.
+
+python3.11 -m tests.lab.packages venv|tests|lab
+"""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 # What for: {package: a program of it}.
 NEEDED = {
+    "venv": {},
     "tests": {"etcd-server": "etcd", "bird": "bird"},
     "lab": {
         "etcd-server": "etcd",
@@ -25,11 +31,13 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def missing(purpose):
-    return [
-        package
-        for package, program in NEEDED[purpose].items()
-        if not shutil.which(program, path=PLACES)
+    absent = [
+        package for package, program in NEEDED[purpose].items() if not shutil.which(program, path=PLACES)
     ]
+    # Debian's Python makes virtual environments only with a package of its own.
+    if sys.prefix == sys.base_prefix and not importlib.util.find_spec("ensurepip"):
+        absent.append("python3-venv")
+    return absent
 
 
 def install(packages):
@@ -109,3 +117,13 @@ def machine_settings():
     dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
     wanted = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
     return "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(wanted))
+
+
+def main():
+    if packages := missing(sys.argv[1]):
+        print(f"Debian packages are installed: {', '.join(packages)} …", flush=True)
+        install(packages)
+
+
+if __name__ == "__main__":
+    main()

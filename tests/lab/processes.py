@@ -28,21 +28,25 @@ def spawn(name, argv):
     """Start argv as the background process NAME, its output in .lab/logs/NAME.log."""
     paths.LOGS.mkdir(parents=True, exist_ok=True)
     paths.RUN.mkdir(parents=True, exist_ok=True)
-    with open(paths.LOGS / f"{name}.log", "ab") as log, open(os.devnull, "rb") as nothing:
+    with open(log(name), "ab") as output, open(os.devnull, "rb") as nothing:
         pid = os.posix_spawnp(
             str(argv[0]),
             [str(word) for word in argv],
             environment(name),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
             ],
             # A Ctrl-C at the terminal is for the command in the foreground only.
             setsid=True,
         )
     _pidfile(name).write_text(str(pid))
     return pid
+
+
+def log(name):
+    return paths.LOGS / f"{name}.log"
 
 
 def leader(name):

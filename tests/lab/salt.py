@@ -15,14 +15,23 @@ PILLAR = paths.STATE / "pillar"
 FORMULA_DIRECTORIES = ("calico", "_beacons", "_modules", "_runners", "_states", "_utils")
 
 
+def command(*arguments, program="salt"):
+    """The command line of one of Salt's programs, against the lab's master."""
+    return [str(paths.VENV / "bin" / program), "-c", str(ETC), *map(str, arguments)]
+
+
 class NoAnswer(RuntimeError):
     pass
 
 
 class Returned(dict):
-    """What each minion returned, by its id; `retcode` has their return codes."""
+    """What each minion returned, by its id; `retcode` has their return codes.
+
+    A minion that did not answer is in neither.
+    """
 
     def __init__(self, full):
+        full = {key: answer for key, answer in full.items() if answer.get("out") != "no_return"}
         super().__init__({minion: answer.get("ret") for minion, answer in full.items()})
         self.retcode = {minion: answer.get("retcode", 0) for minion, answer in full.items()}
 
@@ -161,13 +170,10 @@ class Master:
             )
         )
 
-    def command(self, *arguments, program="salt"):
-        return [str(paths.VENV / "bin" / program), "-c", str(ETC), *map(str, arguments)]
-
     def cli(self, *arguments, program="salt", timeout=300):
         """The command as a person types it; a CompletedProcess."""
         return subprocess.run(
-            self.command(*arguments, program=program),
+            command(*arguments, program=program),
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -34,6 +34,10 @@ class Etcd:
         self._process = None
 
     @property
+    def log(self):
+        return self.directory / "log"
+
+    @property
     def endpoint(self):
         return f"https://{self.address}:{self.port}"
 
@@ -50,8 +54,19 @@ class Etcd:
     def start(self, enable_v2=True):
         """Start it and wait until it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._launch(self._argv(enable_v2))
+        end = time.monotonic() + STARTS_WITHIN
+        while not self._answers():
+            if not self._alive() or time.monotonic() > end:
+                self.stop()
+                said = self.log.read_text(errors="replace").splitlines()[-5:]
+                raise RuntimeError("etcd does not start: " + "\n".join(said))
+            time.sleep(0.05)
+        return self
+
+    def _argv(self, enable_v2):
         peer = f"http://127.0.0.1:{_free_port('127.0.0.1')}"
-        argv = [
+        return [
             "etcd",
             f"--data-dir={self.directory / 'data'}",
             f"--listen-client-urls={self.endpoint}",
@@ -67,18 +82,15 @@ class Etcd:
             # A lost machine loses the test with it: no need to wait for the disk.
             "--unsafe-no-fsync",
         ]
-        with open(self.directory / "log", "ab") as log:
+
+    def _launch(self, argv):
+        with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        end = time.monotonic() + STARTS_WITHIN
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.stop()
-                said = (self.directory / "log").read_text(errors="replace").splitlines()[-5:]
-                raise RuntimeError("etcd does not start: " + "\n".join(said))
-            time.sleep(0.05)
-        return self
+
+    def _alive(self):
+        return self._process.poll() is None
 
     def stop(self):
         """End it, also while it is frozen."""

@@ -1,0 +1,76 @@
+# `make demo` is where to start. HOSTS=N makes another number of hosts than three;
+# CALICO_IMAGE_ARCHIVE=, CALICOCTL= and CALICO_VERSION= put the originals into the lab.
+
+HOSTS ?= 3
+PYTHON := $(shell command -v python3.11)
+VENV := .venv
+# Says when the environment is complete, and whether it still is what the requirements want.
+VENV_READY := $(VENV)/ready
+BIN := $(VENV)/bin
+LAB := $(BIN)/python -m tests.lab
+PYTEST := $(BIN)/python -m pytest
+
+export PROFILE CALICO_IMAGE_ARCHIVE CALICOCTL CALICO_VERSION
+
+.NOTPARALLEL:
+.PHONY: help demo shell demo-down test test-unit test-functional test-integration lint bench \
+	venv packages distclean fit-for-venv fit-for-tests fit-for-lab
+
+help:
+	@echo 'make demo         three hosts with Calico, from nothing'
+	@echo "make shell        a prompt where salt '*' … works on them"
+	@echo 'make demo-down    remove them'
+	@echo 'make test         test-unit, test-functional and test-integration'
+	@echo 'make lint bench   ruff, yamllint, salt-lint; the benchmark'
+	@echo 'make distclean    remove what was downloaded and built as well'
+
+demo: fit-for-lab venv
+	@$(LAB) demo --hosts $(HOSTS)
+
+shell: venv
+	@$(LAB) shell
+
+demo-down:
+	@if [ -x $(BIN)/python ]; then $(LAB) down; fi
+
+test: fit-for-lab venv packages
+	$(PYTEST) tests/unit tests/functional tests/integration
+
+test-unit: fit-for-venv venv
+	$(PYTEST) tests/unit
+
+test-functional: fit-for-tests venv packages
+	$(PYTEST) tests/functional
+
+test-integration: fit-for-lab venv packages
+	$(PYTEST) tests/integration
+
+bench: fit-for-lab venv packages
+	$(BIN)/python -m tests.bench.bench
+
+lint: fit-for-venv venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .
+	git ls-files -z '*.sls' '*.jinja' | xargs -0 $(BIN)/salt-lint
+
+distclean: demo-down
+	rm -rf .lab $(VENV)
+
+venv: $(VENV_READY)
+
+$(VENV_READY): tests/requirements.txt
+	@echo 'Salt and the test tools go to $(VENV) (a minute or two) …'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) -m tests.lab.packages venv
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+		-r tests/requirements.txt
+	@touch $@
+
+packages:
+	@$(BIN)/python -m tests.lab.packages tests
+
+# Whether this machine is fit is asked before anything is changed on it.
+fit-for-venv fit-for-tests fit-for-lab: fit-for-%:
+	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 is needed, and there is no python3.11.' >&2; exit 1; }
+	@$(PYTHON) tests/lab/checks.py $*

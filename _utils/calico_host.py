@@ -55,9 +55,7 @@ class HostError(Exception):
 
 
 # What calico/node leaves out when it looks for its own address. Source: its list for first-found.
-_NOT_OWN = re.compile(
-    r"docker.*|cbr.*|dummy.*|virbr.*|lxcbr.*|veth.*|lo|cali.*|tunl.*|flannel.*|kube-ipvs.*"
-)
+_NOT_OWN = re.compile(r"docker.*|cbr.*|dummy.*|virbr.*|lxcbr.*|veth.*|lo|cali.*|tunl.*|flannel.*|kube-ipvs.*")
 
 
 def own_addresses(timeout=5.0):
@@ -301,12 +299,12 @@ def felix_health(port=9099, host="127.0.0.1", timeout=1.0):
         try:
             code, body = _get(host, port, path, deadline)
         except HostError as err:
-            found["reason"] = f"Felix at {host}:{port} {err}"
+            found["reason"] = f"{host}:{port} {err}"
             return found
         found[key] = 200 <= code < 400
         if not found[key] and not found["reason"]:
             said = f": {body}" if body else ""
-            found["reason"] = f"Felix at {host}:{port} answers {code} to {path}{said}"
+            found["reason"] = f"{host}:{port} answers {code} to {path}{said}"
     return found
 
 
@@ -328,7 +326,7 @@ def _get(host, port, path, deadline):
         if not _STATUS_LINE.match(answer):
             raise HostError("silent", f"does not answer {path} in time") from None
     except ConnectionRefusedError:
-        text = "refuses connections: it does not run, or FELIX_HEALTHENABLED is not true"
+        text = "refuses connections: Felix does not run, or its HealthEnabled is not true"
         raise HostError("missing", text) from None
     except OSError as err:
         raise HostError("failed", f"fails: {err.strerror or err}") from err

@@ -54,6 +54,8 @@ class Fabric:
             host.ip("link", "set", "lo", "up")
             host.ip("link", "set", "eth0", "up")
             host.ip("address", "add", host.address, "dev", "eth0")
+            # Without a default route the kernel answers no workload that asks for its gateway.
+            host.ip("route", "add", "default", "via", self.gateway)
             host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
 
     def __exit__(self, *_):
@@ -71,7 +73,8 @@ class Host:
         return self.address.partition("/")[0]
 
     def command(self, *arguments):
-        return ["ip", "netns", "exec", self.name, *map(str, arguments)]
+        # Not `ip netns exec`: that hides the namespaces which a command makes from all others.
+        return ["nsenter", f"--net=/run/netns/{self.name}", *map(str, arguments)]
 
     def run(self, *arguments, check=True, **options):
         return subprocess.run(
@@ -103,13 +106,15 @@ class Container:
                 f"exec chroot {self.root} {' '.join(command)}",
             ]
         )
-        variables = {"PATH": os.environ["PATH"], "HOSTNAME": host.name, **environment}
+        alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                host.command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation",
-                             "unchanged", "sh", "-c", script),
-                env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                host.command(*alone, "sh", "-c", script),
+                env={"PATH": os.environ["PATH"], "HOSTNAME": host.name, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def __enter__(self):
         return self
@@ -130,9 +135,8 @@ class Container:
     def processes(self):
         """{name: number} of what runs inside."""
         found = {}
-        for number in Path(
-            f"/proc/{self.first_process}/task/{self.first_process}/children"
-        ).read_text().split():  # fmt: skip
+        first = self.first_process
+        for number in Path(f"/proc/{first}/task/{first}/children").read_text().split():
             with contextlib.suppress(OSError):
                 found[Path(f"/proc/{number}/comm").read_text().strip()] = int(number)
         return found

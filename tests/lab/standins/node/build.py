@@ -31,49 +31,190 @@ ETCD_CLIENT = HERE.parent / "etcdv2.py"
 INSTALLED = "usr/local/lib/calico-node"
 
 SUITE = "bookworm"
-PACKAGES = "bird busybox-static iproute2 iptables libpython3.11-stdlib python3.11-minimal".split()
+PACKAGES = ["bird", "busybox-static", "iproute2", "iptables", "libpython3.11-stdlib", "python3.11-minimal"]
 # What the programs never reach, of these packages and of those that they depend on.
-UNWANTED = """
-usr/share/* usr/include/* var/* etc/* run/* tmp/* boot/* home/* media/* mnt/* opt/* srv/* root/*
-lib/systemd/* usr/lib/systemd/* lib/init/* usr/lib/init/* usr/lib/tmpfiles.d/* usr/lib/sysusers.d/*
-usr/lib/dpkg/* usr/lib/apt/* usr/lib/mime/* usr/lib/tc/* usr/lib/locale/C.utf8/LC_COLLATE
-*/gconv/* */perl* */perl-base/* */libperl* */audit/* */pkgconfig/* */security/* */libdb-5*
-*/libsqlite3* */libkrb5* */libgssapi* */libk5crypto* */libsepol* */libsemanage* */libmvec*
-*/libtirpc* */libnsl* */libpam* */libdebconfclient* */libgcrypt* */libgpg-error* */libapt*
-*/krb5/* */e2fsprogs/* */coreutils/* */ossl-modules/* */engines-3/*
-usr/lib/python3.11/pydoc_data/* usr/lib/python3.11/asyncio/* usr/lib/python3.11/test/*
-usr/lib/python3.11/xml/* usr/lib/python3.11/xmlrpc/* usr/lib/python3.11/unittest/*
-usr/lib/python3.11/multiprocessing/* usr/lib/python3.11/sqlite3/* usr/lib/python3.11/dbm/*
-usr/lib/python3.11/curses/* usr/lib/python3.11/wsgiref/* usr/lib/python3.11/ensurepip/*
-usr/lib/python3.11/config-3.11*/* usr/lib/python3.11/distutils/* usr/lib/python3.11/lib2to3/*
-usr/lib/python3.11/idlelib/* usr/lib/python3.11/tkinter/* usr/lib/python3.11/turtle*
-usr/lib/python3.11/pydoc.py usr/lib/python3.11/_pydecimal.py usr/lib/python3.11/doctest.py
-usr/lib/python3.11/lib-dynload/_codecs_*
-usr/lib/python3.11/lib-dynload/_curses* usr/lib/python3.11/lib-dynload/_test*
-usr/lib/python3.11/lib-dynload/_dbm* usr/lib/python3.11/lib-dynload/_sqlite3*
-usr/lib/python3.11/lib-dynload/nis* usr/lib/python3.11/lib-dynload/readline*
-""".split()
+UNWANTED = [
+    "usr/share/*",
+    "usr/include/*",
+    "var/*",
+    "etc/*",
+    "run/*",
+    "tmp/*",
+    "boot/*",
+    "home/*",
+    "media/*",
+    "mnt/*",
+    "opt/*",
+    "srv/*",
+    "root/*",
+    "lib/systemd/*",
+    "usr/lib/systemd/*",
+    "lib/init/*",
+    "usr/lib/init/*",
+    "usr/lib/tmpfiles.d/*",
+    "usr/lib/sysusers.d/*",
+    "usr/lib/dpkg/*",
+    "usr/lib/apt/*",
+    "usr/lib/mime/*",
+    "usr/lib/tc/*",
+    "usr/lib/locale/C.utf8/LC_COLLATE",
+    "*/gconv/*",
+    "*/perl*",
+    "*/perl-base/*",
+    "*/libperl*",
+    "*/audit/*",
+    "*/pkgconfig/*",
+    "*/security/*",
+    "*/libdb-5*",
+    "*/libsqlite3*",
+    "*/libkrb5*",
+    "*/libgssapi*",
+    "*/libk5crypto*",
+    "*/libsepol*",
+    "*/libsemanage*",
+    "*/libmvec*",
+    "*/libtirpc*",
+    "*/libnsl*",
+    "*/libpam*",
+    "*/libdebconfclient*",
+    "*/libgcrypt*",
+    "*/libgpg-error*",
+    "*/libapt*",
+    "*/krb5/*",
+    "*/e2fsprogs/*",
+    "*/coreutils/*",
+    "*/ossl-modules/*",
+    "*/engines-3/*",
+    "usr/lib/python3.11/pydoc_data/*",
+    "usr/lib/python3.11/asyncio/*",
+    "usr/lib/python3.11/test/*",
+    "usr/lib/python3.11/xml/*",
+    "usr/lib/python3.11/xmlrpc/*",
+    "usr/lib/python3.11/unittest/*",
+    "usr/lib/python3.11/multiprocessing/*",
+    "usr/lib/python3.11/sqlite3/*",
+    "usr/lib/python3.11/dbm/*",
+    "usr/lib/python3.11/curses/*",
+    "usr/lib/python3.11/wsgiref/*",
+    "usr/lib/python3.11/ensurepip/*",
+    "usr/lib/python3.11/config-3.11*/*",
+    "usr/lib/python3.11/distutils/*",
+    "usr/lib/python3.11/lib2to3/*",
+    "usr/lib/python3.11/idlelib/*",
+    "usr/lib/python3.11/tkinter/*",
+    "usr/lib/python3.11/turtle*",
+    "usr/lib/python3.11/pydoc.py",
+    "usr/lib/python3.11/_pydecimal.py",
+    "usr/lib/python3.11/doctest.py",
+    "usr/lib/python3.11/lib-dynload/_codecs_*",
+    "usr/lib/python3.11/lib-dynload/_curses*",
+    "usr/lib/python3.11/lib-dynload/_test*",
+    "usr/lib/python3.11/lib-dynload/_dbm*",
+    "usr/lib/python3.11/lib-dynload/_sqlite3*",
+    "usr/lib/python3.11/lib-dynload/nis*",
+    "usr/lib/python3.11/lib-dynload/readline*",
+]
 # Of the programs, only these; busybox has the rest.
-WANTED_PROGRAMS = """
-bin/busybox bin/ip sbin/ip usr/bin/python3.11 usr/sbin/bird usr/sbin/bird6 usr/sbin/birdc*
-usr/sbin/iptables* usr/sbin/ip6tables* usr/sbin/xtables-*
-""".split()
+WANTED_PROGRAMS = [
+    "bin/busybox",
+    "bin/ip",
+    "sbin/ip",
+    "usr/bin/python3.11",
+    "usr/sbin/bird",
+    "usr/sbin/bird6",
+    "usr/sbin/birdc*",
+    "usr/sbin/iptables*",
+    "usr/sbin/ip6tables*",
+    "usr/sbin/xtables-*",
+]
 PROGRAM_DIRECTORIES = ("bin", "sbin", "usr/bin", "usr/sbin")
-BUSYBOX = """
-[ awk base64 cat chmod cp cut date df dmesg echo env expr false find free grep head hexdump hostname
-id kill killall ln ls mkdir more mount mv nc netstat nslookup pgrep pidof ping pkill printf ps pwd
-readlink realpath rm rmdir route sed sh sleep sort stat tail tar tee test timeout top touch tr true
-umount uname uniq uptime vi watch wc wget which xargs
-""".split()
+BUSYBOX = [
+    "[",
+    "awk",
+    "base64",
+    "cat",
+    "chmod",
+    "cp",
+    "cut",
+    "date",
+    "df",
+    "dmesg",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "find",
+    "free",
+    "grep",
+    "head",
+    "hexdump",
+    "hostname",
+    "id",
+    "kill",
+    "killall",
+    "ln",
+    "ls",
+    "mkdir",
+    "more",
+    "mount",
+    "mv",
+    "nc",
+    "netstat",
+    "nslookup",
+    "pgrep",
+    "pidof",
+    "ping",
+    "pkill",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "route",
+    "sed",
+    "sh",
+    "sleep",
+    "sort",
+    "stat",
+    "tail",
+    "tar",
+    "tee",
+    "test",
+    "timeout",
+    "top",
+    "touch",
+    "tr",
+    "true",
+    "umount",
+    "uname",
+    "uniq",
+    "uptime",
+    "vi",
+    "watch",
+    "wc",
+    "wget",
+    "which",
+    "xargs",
+]
 LINKS = {
     "bin/birdcl": "/usr/sbin/birdc",
     "bin/birdcl6": "/usr/sbin/birdc6",
     "sbin/start_runit": f"/{INSTALLED}/start_runit.py",
     "bin/versions": f"/{INSTALLED}/versions.py",
 }
-DIRECTORIES = """
-dev etc/calico/confd/config proc root run sys tmp var/lib var/log/calico
-""".split()
+DIRECTORIES = [
+    "dev",
+    "etc/calico/confd/config",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "var/lib",
+    "var/log/calico",
+]
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": "root:x:0:\n",
@@ -247,9 +388,7 @@ def write_archive(out: Path, tag: str, layers: list[bytes]) -> None:
 
 def architecture() -> str:
     """Debian's word is Docker's word for the architectures that Calico is built for."""
-    done = subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -14,7 +14,19 @@ from environment import Interface, Invalid
 
 # Interfaces that container runtimes and Calico itself make.
 INTERNAL = tuple(
-    "docker.* cbr.* dummy.* virbr.* lxcbr.* veth.* lo cali.* tunl.* flannel.* kube-ipvs.*".split()
+    [
+        "docker.*",
+        "cbr.*",
+        "dummy.*",
+        "virbr.*",
+        "lxcbr.*",
+        "veth.*",
+        "lo",
+        "cali.*",
+        "tunl.*",
+        "flannel.*",
+        "kube-ipvs.*",
+    ]
 )
 
 
@@ -52,7 +64,7 @@ def addresses(version: int) -> Iterator[Found]:
 def _first(version: int, include: tuple = (), exclude: tuple = ()) -> Found | None:
     wanted, unwanted = _matcher(include), _matcher(exclude)
     for found in addresses(version):
-        if include and not wanted(found.interface) or unwanted(found.interface):
+        if (include and not wanted(found.interface)) or unwanted(found.interface):
             continue
         if _is_global_unicast(found.address):
             return found

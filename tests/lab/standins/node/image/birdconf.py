@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Iterable
 
 from generations import Generation
@@ -84,17 +84,14 @@ def _mesh(snapshot, node, version: int, generation: Generation) -> list[str]:
         address = other.address(version)
         if address is None or address.ip == own:
             continue
-        passive = generation.mesh_one_sided and str(address.ip) > str(own)
-        sessions.append(_peer("Mesh", str(address.ip), snapshot.as_number(other), passive))
+        waits = generation.mesh_waits if str(address.ip) > str(own) else ()
+        sessions.append(_peer("Mesh", str(address.ip), snapshot.as_number(other), waits))
     return sessions
 
 
-def _peer(kind: str, ip: str, as_number: str, passive: bool = False) -> str:
-    name = f"{kind}_{'_'.join(str(ipaddress.ip_address(ip)).replace(':', '.').split('.'))}"
-    statements = [f"neighbor {ip} as {as_number}"]
-    if passive:
-        statements.append("passive on")
-    return _section(f"protocol bgp {name} from bgp_template", statements)
+def _peer(kind: str, ip: str, as_number: str, more: tuple[str, ...] = ()) -> str:
+    name = re.sub("[.:]", "_", f"{kind}_{ip}")
+    return _section(f"protocol bgp {name} from bgp_template", [f"neighbor {ip} as {as_number}", *more])
 
 
 def _section(head: str, statements: Iterable[str | None]) -> str:

@@ -64,9 +64,7 @@ class Environment:
         except ValueError:
             address = None
         if address is None or address.version != version or not _plain_prefix(text):
-            raise Invalid(
-                f"Environment does not contain a valid IPv{version} address: {name}={text}"
-            )
+            raise Invalid(f"Environment does not contain a valid IPv{version} address: {name}={text}")
         return address
 
     def pool(self, version: int, default: str) -> Network:

@@ -15,7 +15,7 @@ class Generation:
     default_pools: dict[int, str]  # IP version -> CIDR of the pool made when there is none
     smallest_pool: dict[int, int]  # IP version -> longest prefix a pool may have
     log_level: str
-    mesh_one_sided: bool  # of two mesh nodes, the one with the higher address connects
+    mesh_waits: tuple[str, ...]  # what the node with the lower address says of a mesh session
     bgp_filter: str
     kernel_filter: str
     kernel: tuple[str, ...]
@@ -28,7 +28,9 @@ V2 = Generation(
     default_pools={4: "192.168.0.0/16", 6: "fd80:24e2:f998:72d6::/64"},
     smallest_pool={4: 26, 6: 122},
     log_level="info",
-    mesh_one_sided=False,
+    # Both sides connect. Where they do so within one second, BIRD may drop the session that it has
+    # and the routes with it; that is chance, so here one side gives the other time to be first.
+    mesh_waits=("connect delay time 30",),
     bgp_filter="calico_pools",
     kernel_filter="calico_ipip",
     kernel=("learn", "persist", "scan time 2", "import all", "graceful restart"),

@@ -69,9 +69,7 @@ class Snapshot:
 
     def node(self, name: str) -> Node:
         number = self._keys.get(f"{_BGP}/host/{name}/as_num")
-        return Node(
-            name, self._address(name, 4), self._address(name, 6), int(number) if number else None
-        )
+        return Node(name, self._address(name, 4), self._address(name, 6), int(number) if number else None)
 
     def _address(self, name: str, version: int) -> Interface | None:
         ip = self._keys.get(f"{_BGP}/host/{name}/ip_addr_v{version}")
@@ -88,14 +86,10 @@ class Snapshot:
     def blocks(self, node: str, version: int) -> list[Network]:
         """The blocks that belong to the node."""
         prefix = f"{_IPAM_HOSTS}/{node}/ipv{version}/block/"
-        return sorted(
-            ipaddress.ip_network(name.replace("-", "/")) for name, _ in self._below(prefix)
-        )
+        return sorted(ipaddress.ip_network(name.replace("-", "/")) for name, _ in self._below(prefix))
 
     def mesh(self) -> bool:
-        return json.loads(self._keys.get(f"{_BGP_GLOBAL}/node_mesh", '{"enabled": true}'))[
-            "enabled"
-        ]
+        return json.loads(self._keys.get(f"{_BGP_GLOBAL}/node_mesh", '{"enabled": true}'))["enabled"]
 
     def as_number(self, node: Node) -> str:
         if node.as_number is not None:
@@ -187,9 +181,7 @@ class Datastore:
             "disabled": False,
         }
         name = str(network).replace("/", "-")
-        created = self._put_if_unset(
-            f"{ROOT}/v1/ipam/v{network.version}/pool/{name}", compact(value)
-        )
+        created = self._put_if_unset(f"{ROOT}/v1/ipam/v{network.version}/pool/{name}", compact(value))
         if ipip:
             self._client.put(f"{_CONFIG}/IpInIpEnabled", "true")
         return created

@@ -78,9 +78,7 @@ class Startup:
         try:
             return store.snapshot()[0]
         except etcdv2.EtcdError as error:
-            raise Invalid(
-                f"Unable to access datastore to query node configuration: {error}"
-            ) from error
+            raise Invalid(f"Unable to access datastore to query node configuration: {error}") from error
 
     def _configure_bgp(self, node, snapshot) -> None:
         before = {version: node.address(version) for version in (4, 6)}
@@ -106,8 +104,7 @@ class Startup:
             found = autodetect.find(self._env.text(f"{variable}_AUTODETECTION_METHOD"), version)
             if found:
                 say(
-                    f"Using autodetected IPv{version} address on interface "
-                    f"{found.interface}: {found.address}"
+                    f"Using autodetected IPv{version} address on interface {found.interface}: {found.address}"
                 )
                 node.set_address(version, found.address)
                 return

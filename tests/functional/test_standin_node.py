@@ -1,0 +1,641 @@
+"""The stand-in calico/node: its start-up, and three of its containers meshed by the real BIRD."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.standins import etcdv2
+from tests.support import etcd, pki
+from tests.support.namespaces import Container, Fabric, ip, until
+
+STANDINS = Path(etcdv2.__file__).resolve().parent
+STARTUP = STANDINS / "node" / "image" / "startup.py"
+ATTACH = STANDINS / "workload" / "attach.py"
+POOL = "172.20.0.0/16"
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("etcd", "ip", "nsenter", "unshare"))),
+        reason="needs etcd, iproute2 and util-linux",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    with Fabric(3) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def certificates(fabric, tmp_path_factory):
+    return Path(pki.make(tmp_path_factory.mktemp("pki"), [fabric.gateway]))
+
+
+@pytest.fixture(scope="module")
+def server(fabric, certificates, tmp_path_factory):
+    with etcd.Etcd(tmp_path_factory.mktemp("etcd"), certificates, fabric.gateway) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server, certificates):
+    """A client of an etcd with nothing in it."""
+    client = etcdv2.Client(
+        [server.endpoint],
+        ca=str(certificates / "ca.pem"),
+        cert=str(certificates / "calico.pem"),
+        key=str(certificates / "calico-key.pem"),
+    )
+    client.delete("/calico", recursive=True)
+    return client
+
+
+def tls(directory):
+    return {
+        "ETCD_CA_CERT_FILE": f"{directory}/ca.pem",
+        "ETCD_CERT_FILE": f"{directory}/calico.pem",
+        "ETCD_KEY_FILE": f"{directory}/calico-key.pem",
+    }
+
+
+@pytest.fixture
+def start(fabric, server, certificates, store, tmp_path):
+    """start(**environment) runs the start-up on the first host; a CompletedProcess."""
+
+    def run(background=False, **given):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(STANDINS),
+            "ETCD_ENDPOINTS": server.endpoint,
+            **tls(certificates),
+            "NODENAME": "node1",
+            "CALICO_NETWORKING_BACKEND": "bird",
+            "FELIX_IPV6SUPPORT": "false",
+            "IP": "",
+            **given,
+        }
+        command = fabric.hosts[0].command(sys.executable, STARTUP)
+        options = {"env": environment, "cwd": tmp_path, "text": True, "stdout": subprocess.PIPE}
+        if background:
+            return subprocess.Popen(command, **options)
+        return subprocess.run(command, timeout=60, **options)
+
+    return run
+
+
+def keys(store):
+    return store.tree("/calico")[0]
+
+
+def pools(store, version=4):
+    found, _ = store.tree(f"/calico/v1/ipam/v{version}/pool")
+    return [json.loads(value) for value in found.values()]
+
+
+def address_of(store, node="node1"):
+    return (
+        store.get(f"/calico/bgp/v1/host/{node}/ip_addr_v4"),
+        store.get(f"/calico/bgp/v1/host/{node}/network_v4"),
+    )
+
+
+class TestStartup:
+    def test_an_empty_datastore_gets_the_node_the_pool_and_the_defaults(self, start, store, fabric):
+        done = start(CALICO_IPV4POOL_CIDR=POOL, CALICO_IPV4POOL_IPIP="off")
+        assert done.returncode == 0, done.stdout
+        found = keys(store)
+        guid = found.pop("/calico/v1/config/ClusterGUID")
+        assert len(guid) == 32 and int(guid, 16)
+        pool = json.loads(found.pop("/calico/v1/ipam/v4/pool/172.20.0.0-16"))
+        assert pool == {
+            "cidr": POOL,
+            "ipip": "",
+            "ipip_mode": "",
+            "masquerade": True,
+            "ipam": True,
+            "disabled": False,
+        }
+        own = fabric.hosts[0].plain_address
+        assert found == {
+            "/calico/bgp/v1/global/as_num": "64512",
+            "/calico/bgp/v1/global/loglevel": "info",
+            "/calico/bgp/v1/global/node_mesh": '{"enabled":true}',
+            "/calico/bgp/v1/host/node1/ip_addr_v4": own,
+            "/calico/bgp/v1/host/node1/ip_addr_v6": "",
+            "/calico/bgp/v1/host/node1/network_v4": str(fabric.network),
+            "/calico/v1/Ready": "true",
+            "/calico/v1/config/CalicoVersion": "v2.6.2",
+            "/calico/v1/config/LogSeverityScreen": "info",
+            "/calico/v1/config/ReportingIntervalSecs": "0",
+            "/calico/v1/host/node1/bird_ip": own,
+            "/calico/v1/host/node1/config/DefaultEndpointToHostAction": "RETURN",
+            "/calico/v1/host/node1/metadata": "{}",
+        }
+
+    def test_a_second_start_changes_nothing(self, start, store):
+        start(CALICO_IPV4POOL_CIDR=POOL)
+        before = keys(store)
+        assert start(CALICO_IPV4POOL_CIDR=POOL).returncode == 0
+        assert keys(store) == before
+
+    def test_settings_made_before_the_first_start_survive(self, start, store):
+        made = {
+            "/calico/bgp/v1/global/node_mesh": '{"enabled":false}',
+            "/calico/bgp/v1/global/as_num": "64999",
+            "/calico/bgp/v1/global/loglevel": "debug",
+            "/calico/v1/config/LogSeverityScreen": "warning",
+            "/calico/v1/config/ReportingIntervalSecs": "7",
+            "/calico/v1/host/node1/config/DefaultEndpointToHostAction": "DROP",
+        }
+        for key, value in made.items():
+            store.put(key, value)
+        start()
+        assert {key: store.get(key) for key in made} == made
+
+    def test_the_name_is_nodename_else_hostname_and_keeps_its_case(self, start, store):
+        start(NODENAME="", HOSTNAME="Rack-1", IP="10.1.0.1/16")
+        start(NODENAME="Rack-2", HOSTNAME="Rack-1", IP="10.1.0.2/16")
+        assert store.get("/calico/v1/host/Rack-1/metadata") == "{}"
+        assert store.get("/calico/v1/host/Rack-2/metadata") == "{}"
+
+    @pytest.mark.parametrize(
+        ("given", "stored"),
+        [
+            ("10.1.0.1/16", ("10.1.0.1", "10.1.0.0/16")),
+            ("10.1.0.1", ("10.1.0.1", "10.1.0.1/32")),
+        ],
+    )
+    def test_a_given_address_wins_and_a_stored_one_is_kept(self, start, store, given, stored):
+        start()
+        start(IP=given)
+        assert address_of(store) == stored
+        start(IP="")
+        assert address_of(store) == stored
+        start(IP="autodetect")
+        assert address_of(store) != stored
+
+    def test_an_ipv6_address_is_stored_only_when_asked_for(self, start, store):
+        start(IP6="fd00:1::1/64")
+        assert store.get("/calico/bgp/v1/host/node1/ip_addr_v6") == "fd00:1::1"
+        assert store.get("/calico/bgp/v1/host/node1/network_v6") == "fd00:1::/64"
+
+    @pytest.mark.parametrize(
+        ("method", "found"),
+        [
+            ("", "eth0"),
+            ("first-found", "eth0"),
+            ("interface=cbr.*", "cbr0"),
+            ("interface=nothing,data.*", "data0"),
+            ("skip-interface=eth.*", "data0"),
+            ("can-reach=10.93.0.77", "data0"),
+        ],
+    )
+    def test_autodetection(self, start, store, fabric, method, found):
+        host = fabric.hosts[0]
+        addresses = {"eth0": fabric.hosts[0].plain_address, "cbr0": "10.92.0.1"}
+        addresses["data0"] = "10.93.0.1"
+        # Made after eth0: cbr0 is of a container runtime, data0 is none of those.
+        with bridges(host, {"cbr0": "10.92.0.1/24", "data0": "10.93.0.1/24"}):
+            done = start(IP="autodetect", IP_AUTODETECTION_METHOD=method)
+        assert done.returncode == 0, done.stdout
+        assert address_of(store)[0] == addresses[found]
+
+    @pytest.mark.parametrize("method", ["interface=zz.*", "best-guess", "interface=(", "can-reach=fd00::1"])
+    def test_autodetection_that_finds_nothing_ends_it(self, start, store, method):
+        done = start(IP="autodetect", IP_AUTODETECTION_METHOD=method)
+        assert (done.returncode, keys(store)) == (1, {})
+        assert done.stdout.endswith("Terminating\n")
+
+    def test_an_address_of_another_node_ends_it(self, start, store):
+        start(IP="10.1.0.1/16")
+        before = keys(store)
+        done = start(NODENAME="node2", IP="10.1.0.1/16")
+        assert done.returncode == 1
+        assert "Calico node 'node1' is already using the IPv4 address 10.1.0.1.\nTerminating\n" in done.stdout
+        assert keys(store) == before
+
+    def test_the_check_for_duplicates_can_be_switched_off(self, start, store):
+        start(IP="10.1.0.1/16")
+        done = start(NODENAME="node2", IP="10.1.0.1/16", DISABLE_NODE_IP_CHECK="true")
+        assert done.returncode == 0
+        # ... and an address that did not change is not checked.
+        assert start(NODENAME="node2", IP="10.1.0.1/16").returncode == 0
+
+    @pytest.mark.parametrize(("given", "stored"), [("64599", "64599"), ("1.10", "65546")])
+    def test_as_number(self, start, store, given, stored):
+        start(AS=given)
+        assert store.get("/calico/bgp/v1/host/node1/as_num") == stored
+        start(AS="")
+        assert store.get("/calico/bgp/v1/host/node1/as_num") == stored
+
+    @pytest.mark.parametrize(
+        ("environment", "nat"),
+        [
+            ({}, True),
+            ({"CALICO_IPV4POOL_NAT_OUTGOING": "false"}, False),
+            ({"CALICO_IPV4POOL_NAT_OUTGOING": "N"}, False),
+            ({"CALICO_IPV4POOL_NAT_OUTGOING": ""}, True),
+            ({"CALICO_IPV4POOL_NAT_OUTGOING": "off"}, True),
+        ],
+    )
+    def test_booleans(self, start, store, environment, nat):
+        start(**environment)
+        (pool,) = pools(store)
+        assert (pool["cidr"], pool["masquerade"]) == ("192.168.0.0/16", nat)
+
+    @pytest.mark.parametrize("mode", ["always", "Cross-Subnet"])
+    def test_a_pool_with_ipip_switches_it_on_for_felix(self, start, store, mode):
+        start(CALICO_IPV4POOL_IPIP=mode)
+        (pool,) = pools(store)
+        assert (pool["ipip"], pool["ipip_mode"]) == ("tunl0", mode.lower())
+        assert store.get("/calico/v1/config/IpInIpEnabled") == "true"
+
+    def test_an_ipv6_pool_is_made_unless_felix_has_no_ipv6(self, start, store):
+        start(FELIX_IPV6SUPPORT="true")
+        (pool,) = pools(store, version=6)
+        assert (pool["cidr"], pool["masquerade"]) == ("fd80:24e2:f998:72d6::/64", False)
+
+    def test_an_existing_pool_stays_and_no_other_is_made(self, start, store):
+        start(CALICO_IPV4POOL_CIDR=POOL)
+        start(CALICO_IPV4POOL_CIDR="10.244.0.0/16", CALICO_IPV4POOL_IPIP="always")
+        assert [pool["cidr"] for pool in pools(store)] == [POOL]
+
+    def test_no_default_pools(self, start, store):
+        assert start(NO_DEFAULT_POOLS="TRUE").returncode == 0
+        assert pools(store) == []
+
+    @pytest.mark.parametrize(
+        ("environment", "reason"),
+        [
+            ({"IP": "abc"}, "Environment does not contain a valid IPv4 address: IP=abc"),
+            ({"IP": "none"}, "Environment does not contain a valid IPv4 address: IP=none"),
+            ({"IP": "fd00::1"}, "Environment does not contain a valid IPv4 address: IP=fd00::1"),
+            ({"IP": "10.1.0.1/33"}, "valid IPv4 address"),
+            ({"IP6": "10.1.0.1"}, "Environment does not contain a valid IPv6 address"),
+            ({"AS": "x"}, "The AS number specified in the environment (AS=x) is not valid"),
+            ({"AS": "4294967296"}, "is not valid"),
+            ({"CALICO_IPV4POOL_CIDR": "zz"}, "in CALICO_IPV4POOL_CIDR 'zz'"),
+            ({"CALICO_IPV4POOL_CIDR": "10.0.0.0"}, "in CALICO_IPV4POOL_CIDR"),
+            ({"CALICO_IPV6POOL_CIDR": "10.0.0.0/8"}, "in CALICO_IPV6POOL_CIDR"),
+            ({"CALICO_IPV4POOL_CIDR": "10.0.0.0/27"}, "pool size is too small (min /26)"),
+            ({"CALICO_IPV4POOL_IPIP": "sometimes"}, "CALICO_IPV4POOL_IPIP 'sometimes'"),
+            (
+                {"NO_DEFAULT_POOLS": "true", "CALICO_IPV4POOL_CIDR": POOL},
+                "Invalid configuration with NO_DEFAULT_POOLS defined",
+            ),
+        ],
+    )
+    def test_an_invalid_value_ends_it(self, start, store, environment, reason):
+        done = start(**environment)
+        assert done.returncode == 1
+        assert reason in done.stdout
+        assert done.stdout.endswith("Terminating\n")
+        assert pools(store) == []
+
+    def test_cluster_types_are_added_up(self, start, store):
+        for given in ("k8s,bgp", "", "bgp,mesos"):
+            start(CLUSTER_TYPE=given)
+        assert store.get("/calico/v1/config/ClusterType") == "k8s,bgp,mesos"
+
+    def test_policy_only_needs_no_address(self, start, store):
+        done = start(CALICO_NETWORKING_BACKEND="none", IP="abc", AS="x")
+        assert done.returncode == 0
+        assert store.tree("/calico/bgp/v1/host")[0] == {}
+
+    def test_a_datastore_that_refuses_ends_it(self, start, fabric):
+        done = start(ETCD_ENDPOINTS=f"https://{fabric.gateway}:9")
+        assert done.returncode == 1
+        assert "Unable to access datastore" in done.stdout
+
+    def test_another_certificate_authority_ends_it(self, start, store, certificates):
+        done = start(ETCD_CA_CERT_FILE=f"{certificates}/wrong-ca.pem")
+        assert (done.returncode, keys(store)) == (1, {})
+
+    def test_a_missing_certificate_ends_it(self, start, store, certificates):
+        done = start(ETCD_KEY_FILE=f"{certificates}/none.pem")
+        assert (done.returncode, keys(store)) == (1, {})
+        assert done.stdout.endswith("Terminating\n")
+
+    def test_it_waits_for_the_datastore_when_told_to(self, start, fabric, certificates, tmp_path):
+        late = etcd.Etcd(tmp_path / "late", certificates, fabric.gateway)
+        (tmp_path / "late").mkdir(exist_ok=True)
+        waiting = start(background=True, WAIT_FOR_DATASTORE="true", ETCD_ENDPOINTS=late.endpoint)
+        with waiting:
+            assert waiting.stdout.readline() == "Checking datastore connection\n"
+            with late:
+                assert waiting.wait(timeout=20) == 0
+                assert "Datastore connection verified\n" in waiting.stdout.read()
+
+
+@contextlib.contextmanager
+def bridges(host, addresses):
+    for name, address in addresses.items():
+        host.ip("link", "add", name, "type", "bridge")
+        host.ip("address", "add", address, "dev", name)
+        host.ip("link", "set", name, "up")
+    try:
+        yield
+    finally:
+        for name in addresses:
+            host.ip("link", "delete", name)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The image's root directory, unpacked from the archive that the build makes."""
+    if not shutil.which("mmdebstrap"):
+        pytest.skip("needs mmdebstrap")
+    directory = tmp_path_factory.mktemp("image")
+    archive = directory / "node.tar"
+    build = [sys.executable, STANDINS / "node" / "build.py", archive, "--tag", "calico/node:v2.6.2"]
+    subprocess.run(build, check=True)
+    root = directory / "root"
+    with tarfile.open(archive) as outer:
+        (manifest,) = json.load(outer.extractfile("manifest.json"))
+        assert manifest["RepoTags"] == ["calico/node:v2.6.2"]
+        assert json.load(outer.extractfile(manifest["Config"]))["config"]["Cmd"] == ["start_runit"]
+        for name in manifest["Layers"]:
+            with tarfile.open(fileobj=outer.extractfile(name)) as layer:
+                layer.extractall(root, filter="fully_trusted")
+    return root
+
+
+class Node:
+    """A calico/node on a host of the fabric, with its workload."""
+
+    def __init__(self, number, host, image, server, certificates, directory):
+        self.name, self.host = f"node{number}", host
+        self.workload = f"{host.name}w"
+        self.image, self._server, self._certificates = image, server, certificates
+        self._directory = directory
+        self._generation = 0
+        self.container = None
+
+    def start(self):
+        self._generation += 1
+        root = self._directory / f"{self.name}.{self._generation}"
+        subprocess.run(["cp", "-al", self.image, root], check=True)
+        environment = {
+            "NODENAME": self.name,
+            "ETCD_ENDPOINTS": self._server.endpoint,
+            **tls("/etc/calico/ssl"),
+            "CALICO_LIBNETWORK_ENABLED": "true",
+            "CALICO_NETWORKING_BACKEND": "bird",
+            "CALICO_DISABLE_FILE_LOGGING": "true",
+            "CALICO_IPV4POOL_CIDR": POOL,
+            "CALICO_IPV4POOL_IPIP": "off",
+            "FELIX_IPV6SUPPORT": "false",
+            "FELIX_HEALTHENABLED": "true",
+            "IP": "",
+        }
+        run = self._directory / "run" / self.name
+        run.mkdir(parents=True, exist_ok=True)
+        mounts = {"/etc/calico/ssl": self._certificates, "/run/calico": run}
+        self.container = Container(self.host, root, environment, mounts)
+        self.socket = run / "bird.ctl"
+
+    def sessions(self):
+        """{protocol: BGP state} as BIRD shows them."""
+        done = subprocess.run(
+            ["birdc", "-s", self.socket, "show", "protocols"], capture_output=True, text=True
+        )
+        rows = [line.split() for line in done.stdout.splitlines()]
+        return {row[0]: row[5] for row in rows if len(row) > 5 and row[1] == "BGP"}
+
+    def health(self, path="readiness"):
+        """The status of the health port, or None where nothing answers."""
+        done = self.host.run(sys.executable, "-c", _ASK, f"http://127.0.0.1:9099/{path}", check=False)
+        return int(done.stdout) if done.stdout.strip() else None
+
+    def attach(self, action):
+        certificates = self._certificates
+        done = self.host.run(
+            sys.executable, ATTACH, action, self.workload, "--node", self.name,
+            "--etcd", self._server.endpoint, "--pool", POOL, "--ca", certificates / "ca.pem",
+            "--cert", certificates / "calico.pem", "--key", certificates / "calico-key.pem",
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+
+_ASK = """
+import sys, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
+        print(answer.status if answer.read() == b"" else "a body")
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def nodes(fabric, image, server, certificates, tmp_path_factory):
+    """Three nodes, meshed; on the first two of them a workload."""
+    client = etcdv2.Client(
+        [server.endpoint],
+        ca=str(certificates / "ca.pem"),
+        cert=str(certificates / "calico.pem"),
+        key=str(certificates / "calico-key.pem"),
+    )
+    client.delete("/calico", recursive=True)
+    directory = tmp_path_factory.mktemp("n")
+    made = [
+        Node(number, host, image, server, certificates, directory)
+        for number, host in enumerate(fabric.hosts, 1)
+    ]
+    try:
+        for node in made:
+            node.start()
+        until(lambda: meshed(made), 20, lambda: "\n".join(node.container.log for node in made))
+        for node in made[:2]:
+            node.client, node.attached = client, node.attach("add")
+        until(
+            lambda: (
+                made[1].attached["block"] in made[0].host.routes()
+                and made[0].attached["block"] in made[1].host.routes()
+            ),
+            10,
+            "the route to the other host's block",
+        )
+        yield made
+    finally:
+        for node in made:
+            ip("netns", "delete", node.workload, check=False)
+            if node.container:
+                node.container.kill()
+
+
+def meshed(nodes):
+    return all(list(node.sessions().values()) == ["Established"] * 2 for node in nodes)
+
+
+@pytest.fixture
+def mesh(nodes):
+    until(lambda: meshed(nodes), 30, lambda: str([node.sessions() for node in nodes]))
+    return nodes
+
+
+@contextlib.contextmanager
+def pinging(nodes, interval="0.01"):
+    """Workload to workload over two hosts; yields a list that holds the lost packets at the end."""
+    lost = []
+    prefix = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping", "-q"]
+    target = nodes[1].attached["address"]
+    # Neighbours that have yet to be found take their time to answer: that is no loss of ours.
+    until(
+        lambda: subprocess.run([*prefix, "-c1", "-W1", target], capture_output=True).returncode == 0,
+        10,
+        "a first answer",
+    )
+    ping = subprocess.Popen([*prefix, "-i", interval, target], stdout=subprocess.PIPE, text=True)
+    try:
+        yield lost
+    finally:
+        ping.send_signal(signal.SIGINT)
+        summary = ping.communicate(timeout=10)[0]
+    sent, received = (int(part.split()[0]) for part in summary.split("statistics ---\n")[1].split(",")[:2])
+    assert sent > 20, summary
+    lost.append(sent - received)
+
+
+class TestContainers:
+    def test_sessions_are_named_after_their_neighbours(self, mesh):
+        others = [node.host.plain_address.replace(".", "_") for node in mesh[1:]]
+        assert mesh[0].sessions() == {f"Mesh_{other}": "Established" for other in others}
+
+    def test_it_says_that_it_started(self, mesh):
+        assert "Calico node started successfully\n" in mesh[0].container.log
+
+    def test_processes_have_the_names_of_the_original(self, mesh):
+        assert set(mesh[0].container.processes()) == {"calico-felix", "bird", "bird6", "confd"}
+
+    def test_health(self, mesh):
+        assert [mesh[0].health(path) for path in ("readiness", "liveness", "other")] == [
+            204,
+            204,
+            404,
+        ]
+
+    def test_a_workload_has_a_route_a_block_and_an_endpoint(self, mesh):
+        node, attached = mesh[0], mesh[0].attached
+        route = node.host.routes()[attached["address"]]
+        assert (route["dev"], route["scope"]) == (attached["interface"], "link")
+        assert node.host.routes()[attached["block"]]["type"] == "blackhole"
+        sysctl = f"net.ipv4.conf.{attached['interface']}.proxy_arp"
+        assert node.host.run("sysctl", "-n", sysctl).stdout == "1\n"
+        key = f"/calico/v1/host/{node.name}/workload/cni/{node.workload}/endpoint/eth0"
+        endpoint = json.loads(node.client.get(key))
+        assert endpoint["ipv4_nets"] == [f"{attached['address']}/32"]
+        assert endpoint["name"] == attached["interface"]
+
+    def test_the_other_host_has_the_block_and_nothing_beneath_it(self, mesh):
+        routes = mesh[1].host.routes()
+        attached = mesh[0].attached
+        assert routes[attached["block"]]["gateway"] == mesh[0].host.plain_address
+        assert attached["address"] not in routes
+
+    def test_attaching_twice_changes_nothing(self, mesh):
+        before = keys(mesh[0].client)
+        assert mesh[0].attach("add") == mesh[0].attached
+        assert keys(mesh[0].client) == before
+
+    def test_workloads_reach_each_other(self, mesh):
+        with pinging(mesh) as lost:
+            time.sleep(1)
+        assert lost == [0]
+
+    def test_a_stop_is_quick_and_a_restart_loses_no_packet(self, mesh):
+        with pinging(mesh) as lost:
+            begin = time.monotonic()
+            assert mesh[0].container.stop() == 0
+            assert time.monotonic() - begin < 2
+            mesh[0].start()
+            until(lambda: meshed(mesh), 30, lambda: mesh[0].container.log)
+        assert lost == [0]
+
+    @pytest.mark.parametrize("name", ["calico-felix", "confd", "bird6"])
+    def test_a_process_that_dies_is_started_again(self, mesh, name):
+        container = mesh[2].container
+        before = container.processes()
+        os.kill(before[name], signal.SIGKILL)
+        until(lambda: container.processes().get(name) not in (None, before[name]), 5, name)
+        others = {key: value for key, value in container.processes().items() if key != name}
+        assert others == {key: value for key, value in before.items() if key != name}
+        until(lambda: mesh[2].health() == 204, 10, "ready again")
+
+    def test_a_killed_bird_loses_no_packet(self, mesh):
+        with pinging(mesh) as lost:
+            pid = mesh[0].container.processes()["bird"]
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: mesh[0].container.processes().get("bird", pid) != pid, 5, "bird")
+            until(lambda: meshed(mesh), 30, lambda: str(mesh[0].sessions()))
+        assert lost == [0]
+
+    def test_a_bird_that_ends_in_order_withdraws_its_routes(self, mesh):
+        block = mesh[0].attached["block"]
+        os.kill(mesh[0].container.processes()["bird"], signal.SIGTERM)
+        until(lambda: block not in mesh[1].host.routes(), 5, "withdrawn")
+        until(lambda: block in mesh[1].host.routes(), 30, "back")
+
+    def test_peers_come_and_go_with_the_datastore(self, mesh):
+        client, first = mesh[0].client, mesh[0]
+        everywhere = "/calico/bgp/v1/global/peer_v4/198.19.0.9"
+        here = f"/calico/bgp/v1/host/{first.name}/peer_v4/198.19.0.10"
+        client.put(everywhere, '{"ip":"198.19.0.9","as_num":"64512"}')
+        client.put(here, '{"ip":"198.19.0.10","as_num":"64513"}')
+        added = {"Global_198_19_0_9", "Node_198_19_0_10"}
+        until(lambda: added <= set(first.sessions()), 5, lambda: str(first.sessions()))
+        assert "Node_198_19_0_10" not in mesh[1].sessions()
+        client.delete(everywhere)
+        client.delete(here)
+        until(lambda: not added & set(first.sessions()), 5, lambda: str(first.sessions()))
+        assert meshed(mesh)
+
+    def test_the_mesh_can_be_switched_off(self, mesh):
+        client = mesh[0].client
+        client.put("/calico/bgp/v1/global/node_mesh", '{"enabled":false}')
+        until(lambda: not any(node.sessions() for node in mesh), 5, "no sessions")
+        client.put("/calico/bgp/v1/global/node_mesh", '{"enabled":true}')
+        until(lambda: meshed(mesh), 30, lambda: str([node.sessions() for node in mesh]))
+
+    def test_a_frozen_datastore_changes_nothing(self, mesh, server):
+        server.freeze()
+        try:
+            with pinging(mesh) as lost:
+                time.sleep(3)
+            assert (mesh[0].health("readiness"), mesh[0].health("liveness")) == (204, 204)
+            assert meshed(mesh)
+        finally:
+            server.thaw()
+        assert lost == [0]
+
+    def test_a_detached_workload_leaves_nothing(self, mesh):
+        node, attached = mesh[1], mesh[1].attached
+        node.attach("del")
+        until(lambda: attached["address"] not in node.host.routes(), 5, "its route")
+        assert node.attach("del")["interface"] == attached["interface"]
+        block = json.loads(
+            node.client.get(f"/calico/ipam/v2/assignment/ipv4/block/{attached['block'].replace('/', '-')}")
+        )
+        assert len(block["unallocated"]) == 64
+        assert block["attributes"] == []
+
+    def test_a_failed_start_ends_the_container(self, mesh, image, tmp_path):
+        root = tmp_path / "root"
+        subprocess.run(["cp", "-al", image, root], check=True)
+        with Container(mesh[2].host, root, {"ETCD_ENDPOINTS": "http://127.0.0.1:9"}, {}) as container:
+            assert container.wait() == 1
+        assert container.log.endswith("Terminating\nCalico node failed to start\n")

@@ -11,8 +11,9 @@ def run(lab):
         applied = lab.salt("*", "state.apply", "calico", timeout=300)
         note(_in_short(applied))
     with lab.report.step("workloads") as note:
-        attached = [address for host in lab.hosts for address in _attach(host)]
-        note(", ".join(attached))
+        # Where the formula failed there is no network to attach to.
+        ready = [host for host in lab.hosts if _succeeded(applied.get(host.name))]
+        note(", ".join(_attach(lab, host) for host in ready) or "none")
     with lab.report.step("salt '*' calico.status"):
         status = lab.salt("*", "calico.status")
         expected = lab.salt("*", "calico.expected_peers")
@@ -26,8 +27,10 @@ def run(lab):
     return 0 if good else 1
 
 
-def _attach(host):
-    return [workloads.attach(host, number) for number in range(1, WORKLOADS_PER_HOST + 1)]
+def _attach(lab, host):
+    names = [f"w{number}" for number in range(1, WORKLOADS_PER_HOST + 1)]
+    addresses = [workloads.attach(lab, host, name)["address"] for name in names]
+    return f"{host.name} {' '.join(addresses)}"
 
 
 APPLY_HEAD = ("host", "succeeded", "changed", "failed", "time")

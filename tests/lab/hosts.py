@@ -5,12 +5,14 @@ import ipaddress
 import json
 import subprocess
 import time
+from pathlib import Path
 
 from tests.lab import docker, paths
 
 LABEL = "lab.recipe"
 # In every host. Calico's image and whatever else a profile names lie here.
 ARTIFACTS = "/opt/lab"
+STANDINS = "/opt/standins"
 FIRST_ADDRESS = 10
 
 
@@ -129,6 +131,7 @@ def _run_arguments(name, address, image, directory):
         # Outlives the container: the master knows a minion by its key.
         f"{directory / 'pki'}:/var/lib/salt/pki",
         f"{paths.ARTIFACTS}:{ARTIFACTS}:ro",
+        f"{Path(__file__).with_name('standins')}:{STANDINS}:ro",
     ]
     if docker.needs_wrapper():
         wrapper = "/usr/local/sbin/runc-wrapper"

@@ -1,0 +1,24 @@
+"""Workloads in the hosts' Calico networks: what a container's network is, without a container."""
+
+import json
+
+from tests.lab import hosts
+
+
+def attach(lab, host, name):
+    """A network namespace NAME on HOST, on Calico's network: {name, interface, address, block}.
+
+    The namespace is the host's: `host.exec(f"ip netns exec {name} ping …")`.
+    """
+    pool = lab.pillar()["network"]["pools"][0]["cidr"]
+    return _run(lab, host, "add", name, f"--pool={pool}")
+
+
+def detach(lab, host, name):
+    return _run(lab, host, "del", name)
+
+
+def _run(lab, host, action, name, *options):
+    program = f"{hosts.STANDINS}/workload/attach.py"
+    where = [f"--node={host.name}", f"--etcd={lab.etcd.endpoint}"]
+    return json.loads(host.exec(["python3", program, action, name, *where, *options]).stdout)

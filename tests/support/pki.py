@@ -33,7 +33,7 @@ def make(directory, hosts=()):
     return directory
 
 
-def issue_ca(directory, name="ca", days=30):
+def issue_ca(directory, name="ca", days=365):
     """Write NAME.pem and NAME-key.pem: a CA that signed itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(name, key, days).issuer_name(_name(name))
@@ -41,7 +41,7 @@ def issue_ca(directory, name="ca", days=30):
     _write(directory, name, key, builder.sign(key, hashes.SHA256()))
 
 
-def issue(directory, name, *, ca="ca", days=30, client=True, hosts=(), begins=-1):
+def issue(directory, name, *, ca="ca", days=365, client=True, hosts=(), begins=-1):
     """
     Write NAME.pem and NAME-key.pem, signed by CA of the same directory.
 

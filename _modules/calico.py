@@ -16,7 +16,6 @@ import datetime
 import hashlib
 import importlib
 import ipaddress
-import json
 import os
 import subprocess
 import sys
@@ -31,6 +30,7 @@ HELPERS = (
     "calico_bird",
     "calico_container",
     "calico_ctl",
+    "calico_docker",
     "calico_etcd",
     "calico_generations",
     "calico_host",
@@ -46,6 +46,7 @@ importlib.invalidate_caches()
 import calico_bird  # noqa: E402
 import calico_container  # noqa: E402
 import calico_ctl  # noqa: E402
+import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
 import calico_host  # noqa: E402
 import calico_pem  # noqa: E402
@@ -393,8 +394,7 @@ def _command(argv, deadline=COMMAND_DEADLINE):
         return subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             encoding="utf-8",
             errors="replace",
             timeout=deadline,
@@ -416,18 +416,12 @@ def _runtime(checked, *arguments, deadline=COMMAND_DEADLINE):
     return done.stdout
 
 
-def _inspect(checked, kind, name):
-    """The named image or container as the runtime shows it, or None where there is none."""
-    # A filter gives an empty list where nothing matches, and an error only where docker itself fails.
-    if kind == "image":
-        found = _runtime(checked, "image", "ls", "--quiet", "--no-trunc", name)
-    else:
-        found = _runtime(
-            checked, "container", "ls", "--all", "--quiet", "--no-trunc", "--filter", "name=^/?%s$" % name
-        )
-    if not found.split():
-        return None
-    return json.loads(_runtime(checked, kind, "inspect", found.split()[0]))[0]
+def _inspect(function, name):
+    """What docker knows under a name, or None where there is no such thing."""
+    try:
+        return function(name)
+    except calico_docker.DockerError as err:
+        raise CommandExecutionError(str(err)) from err
 
 
 def image():
@@ -446,7 +440,7 @@ def image():
         salt '*' calico.image
     """
     checked = _settings()
-    found = _inspect(checked, "image", checked["image"])
+    found = _inspect(calico_docker.image, checked["image"])
     digest = checked["image_digest"]
     known = [found["Id"], *(found.get("RepoDigests") or [])] if found else []
     return {
@@ -509,7 +503,7 @@ def drift():
     """
     checked = _settings()
     wanted = calico_container.container(checked, calico_pem.digest(_certificates(checked)))
-    running = _inspect(checked, "container", wanted["name"])
+    running = _inspect(calico_docker.container, wanted["name"])
     if not running or not (running.get("State") or {}).get("Running"):
         return {}
     return calico_container.outdated(wanted, running, image()["id"])
@@ -525,7 +519,7 @@ def container_id():
 
         salt '*' calico.container_id
     """
-    found = _inspect(_settings(), "container", calico_container.NAME)
+    found = _inspect(calico_docker.container, calico_container.NAME)
     return found["Id"] if found else None
 
 

@@ -1,0 +1,69 @@
+"""
+Docker's Engine API over its socket: is there such an image or container, and what is it?
+
+The command line client would do, but each call starts a program; a run that changes nothing asks
+several times. Read-only; standard library only, no Salt.
+"""
+
+import http.client
+import json
+import os
+import socket
+import urllib.parse
+
+SOCKET = "/var/run/docker.sock"
+LARGEST_ANSWER = 16 * 1024 * 1024
+
+
+class DockerError(Exception):
+    """Docker gave no usable answer; the text says why."""
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def image(name, path=SOCKET, timeout=30):
+    """The image of this name as ``docker image inspect`` shows it (dict), or None."""
+    return _inspect("/images/%s/json" % urllib.parse.quote(name), path, timeout)
+
+
+def container(name, path=SOCKET, timeout=30):
+    """The container of this name as ``docker container inspect`` shows it (dict), or None."""
+    return _inspect("/containers/%s/json" % urllib.parse.quote(name), path, timeout)
+
+
+def _inspect(url, path, timeout):
+    connection = _Connection(path, timeout)
+    try:
+        connection.request("GET", url)
+        answer = connection.getresponse()
+        body = answer.read(LARGEST_ANSWER)
+    except FileNotFoundError as err:
+        raise DockerError("there is no %s: docker does not run" % path) from err
+    except ConnectionRefusedError as err:
+        raise DockerError("nobody listens at %s: docker does not run" % path) from err
+    except socket.timeout as err:
+        raise DockerError("docker gave no answer at %s within %s s" % (path, timeout)) from err
+    except (OSError, http.client.HTTPException) as err:
+        reason = os.strerror(err.errno) if getattr(err, "errno", None) else repr(err)
+        raise DockerError("docker at %s: %s" % (path, reason)) from err
+    finally:
+        connection.close()
+    if answer.status == 404:
+        return None
+    try:
+        found = json.loads(body)
+    except ValueError as err:
+        raise DockerError("docker at %s answers no JSON: %r" % (path, body[:80])) from err
+    if answer.status != 200 or not isinstance(found, dict):
+        said = found.get("message") if isinstance(found, dict) else body[:80]
+        raise DockerError("docker at %s: HTTP %d, %s" % (path, answer.status, said))
+    return found

@@ -380,6 +380,7 @@ class Node:
         self.workload = f"{host.name}w"
         self.image, self._server, self._certificates = image, server, certificates
         self._directory = directory
+        self.run_directory = directory / "run" / self.name
         self._generation = 0
         self.container = None
 
@@ -400,17 +401,14 @@ class Node:
             "FELIX_HEALTHENABLED": "true",
             "IP": "",
         }
-        run = self._directory / "run" / self.name
-        run.mkdir(parents=True, exist_ok=True)
-        mounts = {"/etc/calico/ssl": self._certificates, "/run/calico": run}
+        self.run_directory.mkdir(parents=True, exist_ok=True)
+        mounts = {"/etc/calico/ssl": self._certificates, "/run/calico": self.run_directory}
         self.container = Container(self.host, root, environment, mounts)
-        self.socket = run / "bird.ctl"
 
-    def sessions(self):
+    def sessions(self, daemon="bird"):
         """{protocol: BGP state} as BIRD shows them."""
-        done = subprocess.run(
-            ["birdc", "-s", self.socket, "show", "protocols"], capture_output=True, text=True
-        )
+        socket = self.run_directory / f"{daemon}.ctl"
+        done = subprocess.run(["birdc", "-s", socket, "show", "protocols"], capture_output=True, text=True)
         rows = [line.split() for line in done.stdout.splitlines()]
         return {row[0]: row[5] for row in rows if len(row) > 5 and row[1] == "BGP"}
 
@@ -603,6 +601,20 @@ class TestContainers:
         client.delete(here)
         until(lambda: not added & set(first.sessions()), 5, lambda: str(first.sessions()))
         assert meshed(mesh)
+
+    def test_nodes_with_ipv6_addresses_mesh_over_ipv6_too(self, mesh):
+        assert mesh[0].sessions("bird6") == {}
+        pair = mesh[:2]
+        for number, node in enumerate(pair, 1):
+            node.host.ip("address", "add", f"fd00:98::{number}/64", "dev", "eth0", "nodad")
+            key = f"/calico/bgp/v1/host/{node.name}"
+            mesh[0].client.put(f"{key}/network_v6", "fd00:98::/64")
+            mesh[0].client.put(f"{key}/ip_addr_v6", f"fd00:98::{number}")
+        until(
+            lambda: mesh[0].sessions("bird6") == {"Mesh_fd00_98__2": "Established"},
+            30,
+            lambda: str([node.sessions("bird6") for node in pair]),
+        )
 
     def test_the_mesh_can_be_switched_off(self, mesh):
         client = mesh[0].client

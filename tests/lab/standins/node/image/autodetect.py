@@ -13,20 +13,9 @@ from dataclasses import dataclass
 from environment import Interface, Invalid
 
 # Interfaces that container runtimes and Calico itself make.
-INTERNAL = tuple(
-    [
-        "docker.*",
-        "cbr.*",
-        "dummy.*",
-        "virbr.*",
-        "lxcbr.*",
-        "veth.*",
-        "lo",
-        "cali.*",
-        "tunl.*",
-        "flannel.*",
-        "kube-ipvs.*",
-    ]
+INTERNAL = (
+    *("docker.*", "cbr.*", "lxcbr.*", "virbr.*", "dummy.*", "veth.*", "lo"),
+    *("cali.*", "tunl.*", "flannel.*", "kube-ipvs.*"),
 )
 
 

@@ -191,7 +191,7 @@ def main() -> int:
     try:
         Startup(Environment(os.environ)).run()
     except (Invalid, etcdv2.EtcdError) as error:
-        say(f"ERROR: {error}")
+        say(f"ERROR: {str(error).strip()}")
         say("Terminating")
         return 1
     return 0

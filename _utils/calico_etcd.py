@@ -451,6 +451,8 @@ class _Connection:
             text = response.read(LARGEST_ANSWER + 1)
             if len(text) > LARGEST_ANSWER:
                 raise Broken(f"answer larger than {LARGEST_ANSWER} bytes", self.endpoint)
+            if response.length:
+                raise http.client.IncompleteRead(text, response.length)
             if response.will_close:
                 self.close()
             return response.status, text

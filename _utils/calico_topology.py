@@ -347,54 +347,70 @@ def _selected(cluster, node_name):
     that it names as the near end. What was named outright wins over what follows backwards, and a
     peer for all nodes over one for some.
     """
-    matching = _Matching(cluster.nodes)
+    matching = _Matching(cluster)
     node = cluster.nodes[node_name]
-    found = {}
-
-    def emit(kind, peer):
-        key = (peer["address"], peer["port"])
-        if ("global", *key) not in found:
-            found.setdefault((kind, *key), {**peer, "type": kind})
-
-    everywhere = [s for s in cluster.selections if not (s["node"] or s["node_selector"])]
-    somewhere = [s for s in cluster.selections if s["node"] or s["node_selector"]]
-    for selection in everywhere + somewhere:
-        if _near(selection, node_name, node, matching):
-            for peer in _far_ends(cluster, selection, matching):
-                emit("node" if selection in somewhere else "global", peer)
+    everywhere, some = {}, {}
+    for selection in cluster.selections:
+        if not (selection["node"] or selection["node_selector"]):
+            _emit(everywhere, "global", _far_ends(cluster, selection, matching))
+    for selection in cluster.selections:
+        outright = selection["node"] or selection["node_selector"]
+        if outright and _near(selection, node_name, node, matching):
+            _emit(some, "node", _far_ends(cluster, selection, matching), everywhere)
     for selection in cluster.selections:
         families = _far_families(cluster, selection, node, matching)
         if families:
-            for name in _near_ends(cluster, selection, matching):
-                for peer in _as_peers(cluster, name, families):
-                    emit("node", peer)
-    return list(found.values())
+            peers = matching.peers(_near_ends(cluster, selection, matching), families)
+            _emit(some, "node", peers, everywhere)
+    return [*everywhere.values(), *some.values()]
+
+
+def _emit(found, kind, peers, winners=()):
+    for peer in peers:
+        neighbour = (peer["address"], peer["port"])
+        if neighbour not in winners and neighbour not in found:
+            found[neighbour] = {**peer, "type": kind}
 
 
 class _Matching:
-    """Which nodes a selector names; each selector is read, and tried on all nodes, but once."""
+    """Which nodes a selector names, and their peers; everything is worked out but once."""
 
-    def __init__(self, nodes):
-        self._nodes = nodes
+    def __init__(self, cluster):
+        self._cluster = cluster
         self._names = {}
         self._selectors = {}
+        self._peers = {}
 
     def one(self, selector, labels):
-        if selector not in self._selectors:
-            try:
-                self._selectors[selector] = calico_selector.parse(selector)
-            except calico_selector.SelectorError:
-                # Calico logs it and goes on as if it named no node.
-                self._selectors[selector] = None
-        read = self._selectors[selector]
-        return read is not None and read.matches(labels)
+        """Whether the selector names a node with these labels."""
+        return self._read(selector)(labels)
 
     def names(self, selector):
+        """The names of all nodes that the selector names."""
         if selector not in self._names:
-            self._names[selector] = [
-                name for name, node in self._nodes.items() if self.one(selector, node["labels"])
-            ]
+            matches = self._read(selector)
+            nodes = self._cluster.nodes.items()
+            self._names[selector] = [name for name, node in nodes if matches(node["labels"])]
         return self._names[selector]
+
+    def peers(self, names, families):
+        """The nodes of these names, as peers over these families."""
+        return [peer for name in names for peer in self._peers_of(name, families)]
+
+    def _peers_of(self, name, families):
+        key = (name, families)
+        if key not in self._peers:
+            self._peers[key] = _as_peers(self._cluster, name, families)
+        return self._peers[key]
+
+    def _read(self, selector):
+        if selector not in self._selectors:
+            try:
+                self._selectors[selector] = calico_selector.parse(selector).matches
+            except calico_selector.SelectorError:
+                # Calico logs it and goes on as if it named no node.
+                self._selectors[selector] = lambda _labels: False
+        return self._selectors[selector]
 
 
 def _near(selection, node_name, node, matching):
@@ -413,11 +429,7 @@ def _near_ends(cluster, selection, matching):
 
 def _far_ends(cluster, selection, matching):
     if selection["peer_selector"]:
-        return [
-            peer
-            for name in matching.names(selection["peer_selector"])
-            for peer in _as_peers(cluster, name, FAMILIES)
-        ]
+        return matching.peers(matching.names(selection["peer_selector"]), FAMILIES)
     address, port = selection["address"], selection["port"]
     if not address:
         return []

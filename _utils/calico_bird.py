@@ -25,9 +25,11 @@ _ROUTES = re.compile(
     r"\n   Routes: +([0-9]{1,10}) imported,(?: [0-9]{1,10} filtered,)? ([0-9]{1,10}) exported"
     r"(?:, ([0-9]{1,10}) preferred)?"
 )
-_BGP = re.compile(r"\n     (Neighbor address|Neighbor AS|Source address|Last error): *([^\n ][^\n]*)")
+# In this order, and nothing between them: what follows depends on the session's state.
+_BGP = re.compile(
+    r"\n   BGP state:[^\n]*\n     Neighbor address: +([^ \n]+)\n     Neighbor AS: +([0-9]{1,10})\n"
+)
 _STRAY = re.compile(r"\n(?! )([^\n]*)")  # a line that does not carry on with the one before
-_NUMBER = re.compile("[0-9]{1,10}")
 _PORT = re.compile(r"_port_([0-9]{1,5})$")
 _TYPES = (
     ("Mesh_", "node-to-node mesh"),
@@ -112,20 +114,26 @@ def protocols(text):
     ``exported``, ``preferred`` and ``established``. What only ``all`` tells is None or 0 without
     it; where it tells an address, that counts, and not the protocol's name.
     """
-    body, code, final = _split(text)
-    if code == "8003":  # a pattern that matches no protocol, or a daemon without any
+    final = _final(text)
+    if final.startswith("8003 "):  # a pattern that matches no protocol, or a daemon without any
         return []
-    if code != "0000":
+    if not final.startswith("0000 "):
         raise BirdError("answer", f"answers {_short(final)}")
-    heading, *blocks = body.split("\n1002-")
+    # A big mesh answers with a megabyte: what follows takes care not to copy it once more.
+    heading, *blocks = text.split("\n1002-")
+    if blocks:
+        blocks[-1] = blocks[-1][: -len(final) - 2]
+    else:
+        heading = heading[: -len(final) - 2]
     if not heading.startswith("2002-") or heading[5:].split() != _HEADING:
         shown = _short(heading.rpartition("\n")[2])
-        text = f"shows {shown} where the headings '{' '.join(_HEADING)}' were expected"
-        raise BirdError("garbage", text)
+        expected = " ".join(_HEADING)
+        raise BirdError("garbage", f"shows {shown} where the headings '{expected}' were expected")
     sessions = []
     for block in blocks:
-        rows, _, details = block.partition("\n1006-")
-        stray = _STRAY.search(details)
+        details = block.find("\n1006-")
+        rows = block if details < 0 else block[:details]
+        stray = _STRAY.search(block, details + 1) if details >= 0 else None
         if stray:
             text = f"shows {_short(stray[1])} among the details of a protocol"
             raise BirdError("garbage", text)
@@ -135,7 +143,7 @@ def protocols(text):
                 shown = _short(row.rpartition("\n")[2])
                 raise BirdError("garbage", f"shows {shown} where a protocol was expected")
             if match[2] == "BGP":
-                sessions.append(_session(match, details))
+                sessions.append(_session(match, block, details))
     return sessions
 
 
@@ -148,11 +156,11 @@ def routes(text):
     ``from`` (the neighbour that told, where it is not the next hop), ``primary`` (chosen),
     ``preference``, ``metric`` (None where BIRD gives none) and ``attributes``.
     """
-    body, code, final = _split(text)
-    if code != "0000":
+    final = _final(text)
+    if not final.startswith("0000 "):
         raise BirdError("answer", f"answers {_short(final)}")
     found = []
-    for line_code, line in _lines(body):
+    for line_code, line in _lines(text):
         hop = _HOP.fullmatch(line)
         if hop and found and found[-1]["kind"] == "via":
             found[-1]["next_hops"].append({"via": hop[1], "interface": hop[2], "weight": int(hop[3])})
@@ -172,8 +180,8 @@ def status(text):
     ``version``, ``router_id``, ``server_time``, ``last_reboot``, ``last_reconfiguration`` (as BIRD
     writes them), ``daemon`` (its own words) and ``graceful_restart`` (True while it recovers).
     """
-    body, code, final = _split(text)
-    if code != "0013":
+    final = _final(text)
+    if not final.startswith("0013 "):
         raise BirdError("answer", f"answers {_short(final)}")
     found = {
         "version": "",
@@ -184,7 +192,7 @@ def status(text):
         "daemon": final[5:],
         "graceful_restart": False,
     }
-    for line_code, line in _lines(body):
+    for line_code, line in _lines(text):
         if line_code == "1000":
             found["version"] = line[5:] if line.startswith("BIRD ") else line
         elif line_code == "1011":
@@ -235,7 +243,7 @@ def _receive(sock, path, deadline, timeout, what):
     while True:
         try:
             sock.settimeout(_left(deadline))
-            chunk = sock.recv(1 << 20)
+            chunk = sock.recv(1 << 16)
         except socket.timeout:
             raise _unfinished(reply, path, f"within {timeout:g} s", what) from None
         except OSError as err:
@@ -246,7 +254,7 @@ def _receive(sock, path, deadline, timeout, what):
         if reply.endswith(b"\n"):
             start = reply.rfind(b"\n", max(0, len(reply) - _MAX_LINE), len(reply) - 1) + 1
             if reply[start : start + 4].isdigit() and reply[start + 4 : start + 5] == b" ":
-                return bytes(reply)
+                return reply
         if len(reply) > MAX_REPLY:
             text = f"said {len(reply)} bytes {what} without an end: {_short(reply)}"
             raise BirdError("garbage", text, path)
@@ -272,21 +280,21 @@ def _short(said):
     return repr(said if len(said) <= 60 else said[:60] + "…")
 
 
-def _split(text):
-    """Split a reply into what comes before its last line, the code of that line, and the line."""
+def _final(text):
+    """Return the last line of a reply, which ends it."""
     if not text.endswith("\n"):
         raise BirdError("cut", f"did not end its answer, the last was {_short(text[-40:])}")
-    body, _, final = text[:-1].rpartition("\n")
+    final = text[text.rfind("\n", 0, -1) + 1 : -1]
     if not _FINAL.match(final):
         raise BirdError("cut", f"did not end its answer, the last line was {_short(final)}")
-    return body, final[:4], final
+    return final
 
 
-def _lines(body):
+def _lines(text):
     """Return the (code, text) of each line of a reply but the last."""
     lines = []
     code = None
-    for line in body.split("\n") if body else ():
+    for line in text.split("\n")[:-2]:
         if line.startswith(" ") and code:
             lines.append((code, line[1:]))
         elif re.match(r"[0-9]{4}-", line):
@@ -297,32 +305,51 @@ def _lines(body):
     return lines
 
 
-def _session(row, details):
-    name, state, since, said = row[1], row[4], row[5], (row[6] or "").rstrip()
+def _session(row, block, details):
+    """Make a session of its ``row`` and of the details that begin at a place in ``block``, if any."""
+    name, state, since, said = row[1], row[4], row[5], row[6] or ""
     # A protocol that is down has no BGP state: all that follows is the reason.
     info, _, reason = ("", "", said) if state == "down" else said.partition(" ")
+    reason = reason.strip()
     kind, prefix = _type(name)
-    # What the protocol has to say stands below this line, what its description says above it.
-    below = details.find("\n   BGP state:")
-    told = dict(_BGP.findall(details, below)) if below >= 0 else {}
-    as_number = told.get("Neighbor AS", "")
-    counts = _ROUTES.match(details, max(details.find("\n   Routes:"), 0))
+    address, as_number, local_address, counts = None, None, None, None
+    if details >= 0:
+        counts = _ROUTES.match(block, max(block.find("\n   Routes:", details), 0))
+        # What the protocol has to say stands below this line, what its description says above it.
+        told = _BGP.match(block, max(block.find("\n   BGP state:", details), 0))
+        if not told:
+            text = f"does not tell address and AS of {_short(name)} where they were expected"
+            raise BirdError("garbage", text)
+        address, as_number = told[1], int(told[2])
+        if state == "up":
+            local_address = _line(block, "\n     Source address:", told.end() - 1)
+        elif not reason:
+            reason = _line(block, "\n     Last error:", told.end() - 1) or ""
     return {
         "name": name,
         "type": kind,
-        "address": told.get("Neighbor address") or _address(name, prefix),
+        "address": address or _address(name, prefix),
         "port": int(name.rpartition("_port_")[2]) if _PORT.search(name) else 179,
         "state": state,
         "since": since,
         "info": info,
-        "reason": reason.lstrip() or told.get("Last error", ""),
-        "as_number": int(as_number) if _NUMBER.fullmatch(as_number) else None,
-        "local_address": told.get("Source address"),
+        "reason": reason,
+        "as_number": as_number,
+        "local_address": local_address,
         "imported": int(counts[1]) if counts else 0,
         "exported": int(counts[2]) if counts else 0,
         "preferred": int(counts[3] or 0) if counts else 0,
         "established": state == "up" and info == "Established",
     }
+
+
+def _line(block, key, start):
+    """Return what stands behind ``key`` in a line below ``start``, or None."""
+    at = block.find(key, start)
+    if at < 0:
+        return None
+    end = block.find("\n", at + 1)
+    return block[at + len(key) : end if end >= 0 else None].strip()
 
 
 def _type(name):

@@ -154,7 +154,7 @@ def test_what_bird_says_counts_more_than_the_name():
         "     Last error:       Received: Administrative shutdown\n"
         " \n"
     )
-    session = one("Mesh_10_0_0_1", details=details)
+    session = one("Mesh_10_0_0_1", info="Active        ", details=details)
     assert session["address"] == "fe80::1%eth0"
     assert session["as_number"] == 4200000000
     assert session["reason"] == "Received: Administrative shutdown"
@@ -202,6 +202,7 @@ ROW = "1002-Mesh_10_0_0_1 BGP      master   up     18:51:08    Established   \n"
         (HEADING + "surprise\n0000 \n", "garbage", "surprise"),
         (HEADING + ROW + "surprise\n0000 \n", "garbage", "surprise"),
         (HEADING + ROW + "1006-  Preference: 1\nsurprise\n \n0000 \n", "garbage", "surprise"),
+        (HEADING + ROW + "1006-  Preference: 1\n \n0000 \n", "garbage", "address and AS"),
         (HEADING + ROW + "0000 \n" + ROW + "0000 \n", "garbage", "0000"),
         (recorded("show nonsense")[0], "answer", "9001 syntax error"),
         (recorded("show protocols all Mesh_172_31_78_2", "bird6 1.6.8")[0], "answer", "not a proto"),

@@ -36,6 +36,7 @@ HELPERS = (
     "calico_host",
     "calico_pem",
     "calico_resources",
+    "calico_selector",
     "calico_settings",
     "calico_topology",
 )

@@ -628,7 +628,7 @@ def _pools(given, settings, problems):
     for index, key, value, accepted in calico_resources.pool_problems(words, settings["generation"]):
         where = "%s:%d:%s" % (path, pools[index][0], key)
         problems.append(problem(where, value, accepted))
-    return words
+    return [calico_resources.pool_words(pool, settings["generation"]) for pool in words]
 
 
 def _check_together(settings, given, tables, problems):

@@ -13,6 +13,8 @@ NETWORK = "lab"
 DATA = paths.CACHE / "docker"
 SOCKET = paths.RUN / "docker.sock"
 CONTAINERD_SOCKET = paths.RUN / "containerd.sock"
+CONTAINERD_STATE = paths.RUN / "containerd"
+PIDFILE = paths.RUN / "docker.pid"
 WRAPPER = Path(__file__).with_name("runc_wrapper.py")
 RUNTIME = "without-sys-resource"
 # dockerd 20.10 makes this one, and no option of the command line says where.
@@ -71,7 +73,7 @@ def start():
             f"--containerd={CONTAINERD_SOCKET}",
             f"--data-root={DATA}",
             f"--exec-root={paths.RUN / 'exec'}",
-            f"--pidfile={paths.RUN / 'docker.pid'}",
+            f"--pidfile={PIDFILE}",
             # One control group above all hosts tells their processes from all others.
             f"--cgroup-parent=/{paths.PREFIX}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
@@ -96,7 +98,7 @@ def _start_containerd():
             f"--config={configuration}",
             f"--address={CONTAINERD_SOCKET}",
             f"--root={DATA / 'containerd'}",
-            f"--state={paths.RUN / 'containerd'}",
+            f"--state={CONTAINERD_STATE}",
         ],
     )
     _wait_for("containerd", pid, CONTAINERD_SOCKET.exists)
@@ -164,7 +166,9 @@ def _clear_leftovers():
         processes.stop(name)
     while left := list(_contained()):
         processes.end(left, 0)
-    unmount_below(DATA, paths.RUN)
+    unmount_all(DATA, paths.RUN)
+    for stale in (PIDFILE, SOCKET, CONTAINERD_SOCKET, paths.RUN / "exec", CONTAINERD_STATE):
+        remove_tree(stale)
     for hierarchy in Path("/sys/fs/cgroup").glob("**/" + paths.PREFIX):
         for directory, _, _ in os.walk(hierarchy, topdown=False):
             with contextlib.suppress(FileNotFoundError):
@@ -189,18 +193,19 @@ def _contained():
                 yield int(entry.name)
 
 
-def unmount_below(*directories):
+def unmount_all(*directories):
+    """What is mounted on the directories (dockerd does that to its own) and anywhere below."""
     prefixes = tuple(f"{directory}/" for directory in directories)
     mounts = [
         line.split()[4].replace("\\040", " ")
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     ]
     for mount in reversed(mounts):
-        if mount.startswith(prefixes):
+        if f"{mount}/".startswith(prefixes):
             subprocess.run(["umount", "--lazy", mount], check=True)
 
 
 def remove_tree(directory):
     """Never through a mount: what is mounted below belongs to somebody else."""
-    unmount_below(directory)
+    unmount_all(directory)
     subprocess.run(["rm", "-rf", "--one-file-system", "--", str(directory)], check=True)

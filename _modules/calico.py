@@ -63,6 +63,11 @@ CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
 # Kernel and docker answer at once; an image may have to cross the network.
 COMMAND_DEADLINE = 30
+# Waiting for sessions, in seconds: between looks at BIRD, between readings of the datastore, and how
+# old a reading may be that the verdict rests on.
+POLL = 0.25
+REREAD = 5
+FRESH = 1
 IMAGE_DEADLINE = 900
 # Room for what the formula itself writes (bytes).
 FILE_ROOM = 16 * 1024 * 1024
@@ -649,7 +654,7 @@ def _status():
     reasons = []
     service = calico_host.service_state(UNIT)
     if not service["active"]:
-        reasons.append("the service %s does not run" % UNIT)
+        reasons.append("the service %s does not run: %s" % (UNIT, service["reason"]))
     felix = calico_host.felix_health(port=_felix_port())
     if not felix["ready"]:
         reasons.append("Felix is not ready: %s" % felix["reason"])
@@ -814,16 +819,16 @@ def ready(timeout=0):
     checked = _settings()
     begin = time.monotonic()
     while True:
-        cluster = _cluster(checked)
         # One reading of the datastore serves for some looks at BIRD: a thousand waiting nodes must
         # not make a thousand readings of a thousand nodes each moment.
-        fresh_until = time.monotonic() + 5
+        cluster = _cluster(checked)
+        read_at = time.monotonic()
         result = _ready_now(checked, cluster)
-        while not result["ready"] and time.monotonic() < fresh_until and time.monotonic() - begin < timeout:
-            time.sleep(0.25)
+        while not result["ready"] and time.monotonic() < min(read_at + REREAD, begin + timeout):
+            time.sleep(POLL)
             result = _ready_now(checked, cluster)
-        stale = time.monotonic() > fresh_until - 4
-        if time.monotonic() - begin >= timeout or (result["ready"] and not stale):
+        # Ready by an old reading is no proof: another node may have registered since.
+        if time.monotonic() - begin >= timeout or (result["ready"] and time.monotonic() - read_at < FRESH):
             break
     result["waited"] = round(time.monotonic() - begin, 2)
     if not result["ready"]:

@@ -64,7 +64,7 @@ def checked(name):
 
 
 def _finding(item):
-    return "%s: %s. %s" % (item["what"], item["seen"], item["do"])
+    return "%(what)s: %(seen)s -- %(do)s" % item
 
 
 def image_present(name):

@@ -11,6 +11,7 @@ import ipaddress
 import re
 
 import calico_selector
+import calico_topology
 
 API_VERSIONS = {"v1": "v1", "v3": "projectcalico.org/v3"}
 # What the datastore adds; resourceVersion goes back with a write, so that it cannot undo another.
@@ -84,6 +85,88 @@ class Text(Plain):
 
     def valid(self, word):
         return isinstance(word, str) and bool(word)
+
+
+class OneOf(Plain):
+    """One of a few words."""
+
+    def __init__(self, *words):
+        self.words = words
+        self.accepted = " or ".join(words)
+
+    def valid(self, word):
+        return word in self.words
+
+
+class AsNumber(Plain):
+    """An AS number, which may be written as text or with a dot."""
+
+    accepted = "an AS number from 0 to 4294967295, or dotted such as 1.10"
+
+    def read(self, value):
+        # A dotted number without quotes is a fraction to YAML: 1.10 has become 1.1.
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            return value
+        try:
+            return calico_topology.as_number(value)
+        except calico_topology.Unreadable:
+            return value
+
+    write = read
+
+    def valid(self, word):
+        return isinstance(self.read(word), int) and not isinstance(word, bool)
+
+
+class Port(Number):
+    """A TCP port."""
+
+    accepted = "a port from 1 to 65535"
+
+    def valid(self, word):
+        return super().valid(word) and 0 < word < 65536
+
+
+class Address(Plain):
+    """An IP address in its canonical spelling."""
+
+    accepted = "an IP address such as 10.0.0.1"
+
+    def read(self, value):
+        try:
+            return str(ipaddress.ip_address(value)) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
+    write = read
+
+    def valid(self, word):
+        try:
+            return isinstance(word, str) and "%" not in word and bool(ipaddress.ip_address(word))
+        except ValueError:
+            return False
+
+
+class AddressAndPort(Address):
+    """An IP address, with or without a port."""
+
+    accepted = "an IP address, or one with port such as 10.0.0.1:180 or [fd00::1]:180"
+    _with_port = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})")
+
+    def read(self, value):
+        found = self._with_port.fullmatch(value) if isinstance(value, str) else None
+        if not found:
+            return super().read(value)
+        address = super().read(found.group(1) or found.group(2))
+        return f"[{address}]:{found.group(3)}" if ":" in address else f"{address}:{found.group(3)}"
+
+    write = read
+
+    def valid(self, word):
+        found = self._with_port.fullmatch(word) if isinstance(word, str) else None
+        if not found:
+            return super().valid(word)
+        return super().valid(found.group(1) or found.group(2)) and 0 < int(found.group(3)) < 65536
 
 
 class Selector(Text):
@@ -231,6 +314,65 @@ KINDS = {
             Field("node_selector", "spec/nodeSelector", Selector(), "all()"),
         ],
     ),
+    ("v1", "bgpPeer"): Kind(
+        "bgpPeer",
+        ["metadata/scope", "metadata/node", "metadata/peerIP"],
+        [
+            Field("scope", "metadata/scope", OneOf("global", "node"), immutable=True),
+            Field("node", "metadata/node", Text(), immutable=True),
+            Field("peer_ip", "metadata/peerIP", Address(), immutable=True),
+            Field("as_number", "spec/asNumber", AsNumber(), 0),
+        ],
+    ),
+    ("v3", "BGPPeer"): Kind(
+        "BGPPeer",
+        ["metadata/name"],
+        [
+            Field("name", "metadata/name", Name(), immutable=True),
+            Field("node", "spec/node", Text()),
+            Field("node_selector", "spec/nodeSelector", Selector()),
+            Field("peer_ip", "spec/peerIP", AddressAndPort()),
+            Field("peer_selector", "spec/peerSelector", Selector()),
+            Field("as_number", "spec/asNumber", AsNumber(), 0),
+        ],
+    ),
+    ("v1", "node"): Kind(
+        "node",
+        ["metadata/name"],
+        [
+            Field("name", "metadata/name", Text(), immutable=True),
+            Field("as_number", "spec/bgp/asNumber", AsNumber()),
+        ],
+    ),
+    ("v3", "Node"): Kind(
+        "Node",
+        ["metadata/name"],
+        [
+            Field("name", "metadata/name", Name(), immutable=True),
+            Field("as_number", "spec/bgp/asNumber", AsNumber()),
+            Field("route_reflector_cluster_id", "spec/bgp/routeReflectorClusterID", Address()),
+        ],
+    ),
+    ("v3", "BGPConfiguration"): Kind(
+        "BGPConfiguration",
+        ["metadata/name"],
+        [
+            Field("name", "metadata/name", Name(), immutable=True),
+            Field("mesh", "spec/nodeToNodeMeshEnabled", Boolean(), True),
+            Field("as_number", "spec/asNumber", AsNumber(), calico_topology.DEFAULT_AS_NUMBER),
+            Field("log_level", "spec/logSeverityScreen", Text(), "Info"),
+            Field("listen_port", "spec/listenPort", Port(), calico_topology.BGP_PORT),
+        ],
+    ),
+}
+# Fields whose value is a set: their order means nothing.
+SETS = {
+    "allowedUses",
+    "reservedCIDRs",
+    "serviceClusterIPs",
+    "serviceExternalIPs",
+    "serviceLoadBalancerIPs",
+    "communities",
 }
 POOL_KINDS = {"v1": "ipPool", "v3": "IPPool"}
 
@@ -290,10 +432,28 @@ def merge(current, wanted, generation):
             continue
         old = _word(current, path, field)
         new = _default(field, wanted) if raw is None else field.form.read(raw) if field else raw
-        if current is None or old != new:
+        if current is None or _comparable(old, path[-1]) != _comparable(new, path[-1]):
             changes[field.word if field else _path_name(path)] = {"old": old, "new": new}
             _put(merged, path, raw if raw is None or not field else field.form.write(raw))
     return merged, changes
+
+
+_DURATION_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+
+
+def _comparable(value, name):
+    """What two values must have in common to mean the same: 1m is 1m0s, an empty part is none."""
+    if isinstance(value, dict):
+        parts = {key: _comparable(part, key) for key, part in value.items()}
+        return {key: part for key, part in parts.items() if part not in (None, {})}
+    if isinstance(value, (list, tuple)):
+        parts = [_comparable(part, name) for part in value]
+        return sorted(parts, key=repr) if name in SETS else parts
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        found = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
+        return ("duration", sum(float(number) * _DURATION_UNITS[unit] for number, unit in found))
+    return value
 
 
 def canonical(resource, generation):
@@ -315,7 +475,7 @@ def _identity(resource, generation):
     if "cidr" in kind.by_word:
         field = kind.by_word["cidr"]
         return field.form.read(_at(resource, field.path))
-    return tuple(_at(resource, path) for path in kind.identity)
+    return tuple(_word(resource, path, kind.by_path.get(path)) for path in kind.identity)
 
 
 def _leaves(resource, kind):
@@ -465,7 +625,28 @@ def problems(resource, generation, others=()):
     if kind.name == POOL_KINDS[generation]:
         wrong = {problem["setting"] for problem in found}
         found.extend(_pool_problems(resource, generation, others, wrong))
+    if kind.name in ("bgpPeer", "BGPPeer"):
+        found.extend(_peer_problems(values(resource, generation), generation))
     return found
+
+
+def _peer_problems(words, generation):
+    if generation == "v1":
+        if words.get("peer_ip") is None:
+            yield _problem("peer_ip", None, Address.accepted)
+        if words.get("scope") == "node" and not words.get("node"):
+            yield _problem("node", words.get("node"), "the node's name, where scope is node")
+        if words.get("scope") == "global" and words.get("node"):
+            yield _problem("node", words["node"], "nothing, where scope is global")
+        return
+    if words.get("node") and words.get("node_selector"):
+        yield _problem("node", words["node"], "nothing, where node_selector is given")
+    if words.get("peer_ip") and words.get("peer_selector"):
+        yield _problem("peer_ip", words["peer_ip"], "nothing, where peer_selector is given")
+    if not (words.get("peer_ip") or words.get("peer_selector")):
+        yield _problem("peer_ip", None, "an address, or else peer_selector")
+    if words.get("as_number") and words.get("peer_selector"):
+        yield _problem("as_number", words["as_number"], "nothing, where peer_selector is given")
 
 
 def pool_problems(words, generation):

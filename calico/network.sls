@@ -1,12 +1,14 @@
 # What the cluster keeps in its datastore is as the pillar says.
-{%- from "calico/map.jinja" import calico with context %}
+{%- set pools = salt["pillar.get"]("calico:network:pools", []) %}
+{%- set managed_by = salt["pillar.get"]("calico:network:managed_by") or "*" %}
 
 include:
   - calico.service
 
-{%- if calico.network.managed_by is string and salt["match.compound"](calico.network.managed_by)
-       and calico.network.pools is iterable and calico.network.pools is not string %}
-{%-   for pool in calico.network.pools if pool is mapping %}
+{#- Values of the wrong type are left to calico.checked, which has stopped the run by then. #}
+{%- if pools is iterable and pools is not string
+       and managed_by is string and (managed_by == "*" or salt["match.compound"](managed_by)) %}
+{%-   for pool in pools if pool is mapping %}
 
 {{ ("IP pool %d (%s) is in the datastore" | format(loop.index, pool.get("cidr"))) | json }}:
   calico.pool_present:

@@ -6,6 +6,7 @@ from pathlib import Path
 import calico_resources as resources
 import calico_topology
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,6 +192,134 @@ def test_ipv6_is_compared_by_meaning():
 def test_words_in_the_spelling_of_comparisons():
     words = {"cidr": "FD00::/64", "ipip": "Cross-Subnet", "disabled": None}
     assert resources.pool_words(words, "v1") == {"cidr": "fd00::/64", "ipip": "crosssubnet", "disabled": None}
+
+
+# Every kind ------------------------------------------------------------------------------------
+
+
+def written_and_printed():
+    """What was written by the recorded calicoctl, each with what a later get printed of it."""
+    for path in sorted(RECORDINGS.glob("calicoctl/*/*.json")):
+        scenario = json.loads(path.read_text(encoding="utf-8"))
+        generation = "v1" if path.parent.name.startswith("v1.") else "v3"
+        files, written = dict(scenario["files"]), {}
+        for step in scenario["steps"] if path.stem != "live-cluster" else []:
+            files.update(step.get("files", {}))
+            verb, *arguments = step["argv"][1:]
+            if (
+                step["rc"] == 0
+                and verb in ("apply", "create", "replace")
+                and "--skip-exists" not in arguments
+            ):
+                name = arguments[arguments.index("-f") + 1]
+                for resource in documents(step["stdin"] if name == "-" else files[name]):
+                    written[resource["kind"], resources._identity(resource, generation)] = resource
+            elif verb in ("delete", "patch", "label", "config", "replace"):
+                written = {}
+            elif step["rc"] == 0 and verb == "get" and ("yaml" in arguments or "json" in arguments):
+                for printed in documents(step["stdout"]):
+                    wanted = written.get((printed["kind"], resources._identity(printed, generation)))
+                    if wanted:
+                        name = f"{path.parent.name}/{path.stem}: {step['name']}"
+                        yield pytest.param(wanted, printed, generation, id=name)
+
+
+def documents(text):
+    for document in yaml.safe_load_all(text):
+        for item in document if isinstance(document, list) else [document]:
+            yield from item["items"] if "items" in item else [item]
+
+
+@pytest.mark.parametrize(("wanted", "printed", "generation"), list(written_and_printed()))
+def test_nothing_that_was_written_differs_from_what_is_printed(wanted, printed, generation):
+    assert resources.diff(printed, wanted, generation) == {}
+
+
+def v3_resource(kind, name="a", labels=None, **spec):
+    metadata = {"name": name, **({"labels": labels} if labels else {})}
+    return {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def test_words_of_bgp_settings():
+    current = v3_resource("BGPConfiguration", "default", logSeverityScreen="Info")
+    wanted = v3_resource("BGPConfiguration", "default", nodeToNodeMeshEnabled=False, asNumber="1.10")
+    assert resources.diff(current, wanted, "v3") == {
+        "mesh": {"old": True, "new": False},
+        "as_number": {"old": 64512, "new": 65546},
+    }
+    current["spec"].update(nodeToNodeMeshEnabled=False, asNumber=65546)
+    assert resources.diff(current, wanted, "v3") == {}
+
+
+def test_labels_that_are_not_named_stay():
+    current = v3_resource("Node", "n", {"rack": "1", "kept": "yes"}, bgp={"ipv4Address": "10.0.0.1/24"})
+    wanted = v3_resource("Node", "n", {"rack": "2"})
+    merged, changes = resources.merge(current, wanted, "v3")
+    assert changes == {"labels.rack": {"old": "1", "new": "2"}}
+    assert merged["metadata"]["labels"] == {"rack": "2", "kept": "yes"}
+    assert merged["spec"] == current["spec"]
+
+
+def test_none_is_wanted_absent():
+    current = v3_resource("FelixConfiguration", "default", logSeverityScreen="Debug", mtu=1)
+    wanted = v3_resource("FelixConfiguration", "default", logSeverityScreen=None, other=None)
+    merged, changes = resources.merge(current, wanted, "v3")
+    assert changes == {"logSeverityScreen": {"old": "Debug", "new": None}}
+    assert merged["spec"] == {"mtu": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "equal"),
+    [
+        ("1m0s", "1m", True),
+        ("90s", "1m30s", True),
+        ("90s", "1m", False),
+        ("500ms", "0.5s", True),
+        (["Tunnel", "Workload"], ["Workload", "Tunnel"], True),
+        (["Tunnel"], ["Workload", "Tunnel"], False),
+    ],
+)
+def test_values_are_compared_by_meaning(old, new, equal):
+    current = v3_resource("FelixConfiguration", allowedUses=old)
+    wanted = v3_resource("FelixConfiguration", allowedUses=new)
+    assert (resources.diff(current, wanted, "v3") == {}) is equal
+
+
+V1_PEER = {"scope": "global", "peerIP": "10.0.0.9"}
+BAD_PEERS = [
+    ("v1", {"metadata": {**V1_PEER, "peerIP": "x"}}, "peer_ip"),
+    ("v1", {"metadata": {**V1_PEER, "peerIP": "10.0.0.9:180"}}, "peer_ip"),
+    ("v1", {"metadata": {"scope": "global"}}, "peer_ip"),
+    ("v1", {"metadata": {**V1_PEER, "scope": "rack"}}, "scope"),
+    ("v1", {"metadata": {**V1_PEER, "scope": "node"}}, "node"),
+    ("v1", {"metadata": {**V1_PEER, "node": "n"}}, "node"),
+    ("v1", {"metadata": V1_PEER, "spec": {"asNumber": 99999999999}}, "as_number"),
+    ("v1", {"metadata": V1_PEER, "spec": {"asNumber": "x"}}, "as_number"),
+    ("v1", {"metadata": V1_PEER, "spec": {"asNumber": 1.1}}, "as_number"),
+    ("v1", {"metadata": V1_PEER, "spec": {"asNumber": True}}, "as_number"),
+    ("v3", {"spec": {"peerIP": "10.0.0.9:0"}}, "peer_ip"),
+    ("v3", {"spec": {"peerIP": "fd00::1%eth0"}}, "peer_ip"),
+    ("v3", {"spec": {}}, "peer_ip"),
+    ("v3", {"spec": {"peerIP": "10.0.0.9", "peerSelector": "all()"}}, "peer_ip"),
+    ("v3", {"spec": {"peerSelector": "rack =="}}, "peer_selector"),
+    ("v3", {"spec": {"peerSelector": "all()", "asNumber": 1}}, "as_number"),
+    ("v3", {"spec": {"peerIP": "10.0.0.9", "node": "n", "nodeSelector": "all()"}}, "node"),
+    ("v3", {"metadata": {"name": "Bad_Name"}, "spec": {"peerIP": "10.0.0.9"}}, "name"),
+]
+
+
+@pytest.mark.parametrize(("generation", "given", "field"), BAD_PEERS)
+def test_bad_peers_are_refused_by_name_of_the_field(generation, given, field):
+    kind = "bgpPeer" if generation == "v1" else "BGPPeer"
+    resource = {"kind": kind, "metadata": {"name": "a"} if generation == "v3" else {}, **given}
+    assert [problem["setting"] for problem in resources.problems(resource, generation)] == [field]
+
+
+def test_a_peer_is_itself_in_any_spelling():
+    wanted = {"kind": "bgpPeer", "metadata": {"scope": "global", "peerIP": "FD00:0::9"}}
+    current = {"kind": "bgpPeer", "metadata": {"scope": "global", "peerIP": "fd00::9"}}
+    other = {"kind": "bgpPeer", "metadata": {"scope": "node", "node": "n", "peerIP": "fd00::9"}}
+    assert resources.find([other, current], wanted, "v1") is current
 
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20), st.lists(st.none()))

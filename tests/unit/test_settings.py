@@ -250,8 +250,7 @@ def test_the_defaults_of_the_sls_files_are_the_ones_of_the_check(request):
 
     for path, value in leaves(defaults):
         assert path in known
-        if path != "network:pools":
-            assert known[path] == value
+        assert known[path] == value
 
 
 def test_every_generation_has_the_same_tables():

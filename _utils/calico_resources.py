@@ -104,18 +104,19 @@ class AsNumber(Plain):
     accepted = "an AS number from 0 to 4294967295, or dotted such as 1.10"
 
     def read(self, value):
-        # A dotted number without quotes is a fraction to YAML: 1.10 has become 1.1.
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            return value
-        try:
-            return calico_topology.as_number(value)
-        except calico_topology.Unreadable:
-            return value
+        return calico_topology.as_number(value) if self.valid(value) else value
 
     write = read
 
     def valid(self, word):
-        return isinstance(self.read(word), int) and not isinstance(word, bool)
+        # A dotted number without quotes is a fraction to YAML: 1.10 has become 1.1.
+        if isinstance(word, bool) or not isinstance(word, (int, str)):
+            return False
+        try:
+            calico_topology.as_number(word)
+        except calico_topology.Unreadable:
+            return False
+        return True
 
 
 class Port(Number):

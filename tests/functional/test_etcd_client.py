@@ -213,11 +213,11 @@ def test_refused(client):
 )
 def test_frozen(etcd, client, call):
     """Before the first connection, and in the middle of one that is kept."""
-    kept = client(etcd.endpoint)
+    kept = client(etcd.endpoint, deadline=0.7)
     call(kept)
     etcd.freeze()
     try:
-        assert type(error_of(client(etcd.endpoint), call)) is calico_etcd.TimedOut
+        assert type(error_of(client(etcd.endpoint, deadline=0.7), call)) is calico_etcd.TimedOut
         assert type(error_of(kept, call)) is calico_etcd.TimedOut
     finally:
         etcd.thaw()

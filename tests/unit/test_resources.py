@@ -227,7 +227,7 @@ def written_and_printed():
 def documents(text):
     for document in yaml.safe_load_all(text):
         for item in document if isinstance(document, list) else [document]:
-            yield from item["items"] if "items" in item else [item]
+            yield from item.get("items", [item])
 
 
 @pytest.mark.parametrize(("wanted", "printed", "generation"), list(written_and_printed()))

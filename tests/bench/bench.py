@@ -9,12 +9,13 @@ import json
 import os
 import sys
 
-from tests.bench import measure, status
+from tests.bench import apply, measure, status
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="samples of each figure")
+    parser.add_argument("--applies", type=int, default=8, help="pairs of runs on the lab's hosts")
     parser.add_argument("--json", action="store_true", help="print data, not a table")
     parser.add_argument("--check", action="store_true", help="exit code 1 where a limit is exceeded")
     arguments = parser.parse_args()
@@ -23,6 +24,7 @@ def main():
     if missing:
         sys.exit(f"The benchmark cannot run here: {missing}.")
     figures = status.figures(arguments.rounds, calicoctl)
+    figures += apply.figures(arguments.applies)
     if arguments.json:
         print(json.dumps([figure.as_data() for figure in figures], indent=1))
     else:

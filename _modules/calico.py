@@ -1032,7 +1032,7 @@ def apply(resource):
 
         salt node1 calico.apply '{apiVersion: v1, kind: ipPool, metadata: {cidr: 10.1.0.0/16}, spec: {}}'
     """
-    _calicoctl(lambda ctl: ctl.apply([resource]))
+    _calicoctl(calico_ctl.apply, resource)
     return True
 
 
@@ -1055,30 +1055,20 @@ def delete(kind, name):
 
         salt node1 calico.delete ipPool 10.1.0.0/16
     """
+    generation = _settings()["generation"]
+    if kind == calico_resources.POOL_KINDS[generation]:
+        resource = calico_resources.pool({"cidr": name}, generation)
+    else:
+        version = calico_resources.API_VERSIONS[generation]
+        resource = {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
+    return bool(_calicoctl(calico_ctl.delete, resource))
+
+
+def _calicoctl(verb, resource):
+    """Let calicoctl do it; its typed errors become Salt's."""
+    given = _settings()["calicoctl"]
     try:
-        _calicoctl(lambda ctl: ctl.delete(kind, name))
-    except _Absent:
-        return False
-    return True
-
-
-class _Absent(CommandExecutionError):
-    """calicoctl says that there is no such resource."""
-
-
-def _calicoctl(work):
-    """Let work use calicoctl; its typed errors become Salt's."""
-    checked = _settings()
-    ctl = calico_ctl.Calicoctl(
-        checked["calicoctl"]["path"],
-        CALICOCTL_CONFIG,
-        checked["generation"],
-        deadline=checked["calicoctl"]["timeout"],
-    )
-    try:
-        return work(ctl)
-    except calico_ctl.NotFound as err:
-        raise _Absent(str(err)) from err
+        return verb([resource], binary=given["path"], config=CALICOCTL_CONFIG, deadline=given["timeout"])
     except calico_ctl.NotInstalled as err:
         raise CommandExecutionError(
             "%s. It is needed to change the datastore: set calico:calicoctl:source, or "

@@ -962,6 +962,7 @@ def pool_plan(pool, present=True, pools=None):
         raise CommandExecutionError(_pool_problems(pool, err.problems)) from err
     current = calico_resources.find(pools, wanted, generation)
     if not present:
+        _require_network(pool["cidr"])
         changes = {"pool": {"old": current, "new": None}} if current else {}
         used = _workloads_in(checked, pool["cidr"]) if current else []
         return {"changes": changes, "resource": wanted, "in_use": used}
@@ -978,6 +979,15 @@ def _pool_problems(pool, problems):
         calico_settings.problem_text(dict(item, setting="pool %s: %s" % (pool.get("cidr"), item["setting"])))
         for item in problems
     )
+
+
+def _require_network(cidr):
+    # Misspelt, a pool that is there would look absent.
+    network = calico_resources.network_of(cidr)
+    if network is None or ipaddress.ip_interface(cidr).ip != network.network_address:
+        accepted = "a network such as %s" % (network or "172.20.0.0/16")
+        item = calico_settings.problem("cidr", cidr, accepted)
+        raise CommandExecutionError(_pool_problems({"cidr": cidr}, [item]))
 
 
 def _workloads_in(checked, cidr):

@@ -307,7 +307,7 @@ SETTINGS = (
         "version",
         version,
         REQUIRED,
-        "The calico/node release. Without a default: an update of the formula must never upgrade a data plane.",
+        "The calico/node release. No default: an update of the formula must never upgrade a data plane.",
     ),
     (
         "image",
@@ -325,7 +325,7 @@ SETTINGS = (
         "image_archive",
         archive,
         None,
-        "An archive made by `docker save`, loaded where the image is missing; without one the image is pulled.",
+        "An archive made by `docker save`, loaded where the image is missing. Without one: a pull.",
     ),
     ("runtime", one_of("docker"), "docker", "What runs the container."),
     (
@@ -348,7 +348,7 @@ SETTINGS = (
         "node:name",
         matching(_NODE_NAME, "lower-case letters, digits, '-' and '.'"),
         None,
-        "The node's name in the datastore. Without it the host's own name is used, which must be in lower case.",
+        "The node's name in the datastore. Without it the host's own name, which must be in lower case.",
     ),
     (
         "node:ip",
@@ -386,7 +386,7 @@ SETTINGS = (
         "env",
         mapping_of(scalar, variable),
         {},
-        "Anything else that calico/node reads from its environment. What a setting of its own decides is refused here.",
+        "Anything else that calico/node reads. A variable that has a setting of its own is refused.",
     ),
     ("mounts", list_of(mount), [], "Mounts beside the ones the container needs, `/host:/container[:ro]`."),
     ("cni:enabled", boolean, True, "Write /etc/cni/net.d/10-calico.conf."),

@@ -1,10 +1,10 @@
 """
-A Salt minion of its own for tests: the formula loaded as on a real one, its paths apart from this machine's.
+A Salt minion of its own for tests: the formula loaded as on a real one, its paths apart from ours.
 
-The minion is a process in a mount namespace, where ``/etc``, ``/run`` and ``/opt`` are overlays that
-nobody else sees and that vanish with it. So the formula's fixed paths (``/etc/calico/calicoctl.cfg``,
-docker's socket, …) can be used as they are. Started as a program, this file is that process: it
-answers one request a line with the loaders of pytest-salt-factories.
+The minion is a process with a host name and mounts of its own: ``/etc``, ``/run`` and ``/opt`` are
+overlays that nobody else sees and that vanish with it. So the formula's fixed paths
+(``/etc/calico/calicoctl.cfg``, docker's socket, …) can be used as they are. Started as a program, this
+file is that process: it answers one request a line with the loaders of pytest-salt-factories.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Minion:
         (self.directory / "minion").write_text(json.dumps(self._configuration()))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", self._script()],
+                ["unshare", "--mount", "--uts", "sh", "-c", self._script()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -134,8 +134,13 @@ class Minion:
         request = {"do": "state", "function": function, "name": name, "test": test}
         return self._ask(dict(request, kwargs=arguments))["return"]
 
+    def run(self, *argv):
+        """Run a program in the minion's namespaces."""
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts"]
+        subprocess.run([*enter, *map(str, argv)], check=True, capture_output=True)
+
     def path(self, path):
-        """A file as the minion sees it."""
+        """A file as the minion sees it. Symbolic links lead to this machine's own."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     def _ask(self, request):

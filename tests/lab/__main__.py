@@ -1,6 +1,7 @@
 """The lab's commands: `python -m tests.lab up|down|demo|status|exec|salt|etcd|shell`."""
 
 import argparse
+import signal
 import subprocess
 import sys
 
@@ -34,15 +35,25 @@ def _host_count(text):
     return count
 
 
+class Interrupted(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt: Salt's event bus takes that one for itself, and goes on."""
+
+
+def _interrupt(*_):
+    raise Interrupted
+
+
 def main(argv):
     options = parser().parse_args(argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         return globals()[f"_{options.verb}"](options) or 0
     except (checks.Unfit, settings.Refused, lab.Busy) as refusal:
         print(refusal, file=sys.stderr)
     except (RuntimeError, BuildFailed, subprocess.SubprocessError) as failure:
         print(failure, file=sys.stderr)
-    except KeyboardInterrupt:
+    except Interrupted:
         print("Interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
     return 1

@@ -66,8 +66,10 @@ class Host:
             ).stdout.strip()
             if state in ("running", "degraded"):
                 break
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} has not booted ({state or 'systemd is silent'})")
+            container, _ = _inspect(self.name)
+            if container != "running" or time.monotonic() > deadline:
+                seen = state or f"container: {container or 'none'}, systemd is silent"
+                raise RuntimeError(f"{self.name} has not booted ({seen})")
             time.sleep(0.1)
         if state == "degraded":
             failed = self.exec(["systemctl", "--failed", "--plain", "--no-legend"]).stdout

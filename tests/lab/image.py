@@ -1,12 +1,12 @@
 """The hosts' image: Debian 12 with systemd, Docker and what a Salt minion needs."""
 
 import hashlib
+import os
 import shlex
 import subprocess
-import tempfile
 from pathlib import Path
 
-from tests.lab import docker, packages
+from tests.lab import docker, packages, paths
 
 FILES = Path(__file__).with_name("host")
 PACKAGES = (
@@ -71,24 +71,32 @@ def recipe_hash():
 
 
 def _build(name):
-    with tempfile.TemporaryDirectory() as scratch:
+    # Below .lab: an interrupted build leaves its tree where `demo-down` finds it.
+    scratch = paths.STATE / "build"
+    docker.remove_tree(scratch)
+    scratch.mkdir(parents=True)
+    log = scratch / "log"
+    with open(log, "wb") as output:
         maker = subprocess.Popen(
-            bootstrap_command(Path(scratch)), stdout=subprocess.PIPE, stderr=_log(scratch)
+            bootstrap_command(scratch),
+            env={**os.environ, "TMPDIR": str(scratch)},
+            stdout=subprocess.PIPE,
+            stderr=output,
         )
-        importer = subprocess.run(
-            docker.command("import", '--change=CMD ["/sbin/init"]', "-", name),
-            stdin=maker.stdout,
-            capture_output=True,
-            text=True,
-        )
-        maker.stdout.close()
-        if maker.wait() or importer.returncode:
-            said = (Path(scratch) / "log").read_text()[-3000:]
-            raise RuntimeError(f"The host image could not be made:\n{said}{importer.stderr}")
-
-
-def _log(scratch):
-    return open(Path(scratch) / "log", "wb")
+    # What mmdebstrap wrote before it failed or was interrupted must not pass for the image.
+    partial = "host:partial"
+    importer = subprocess.run(
+        docker.command("import", '--change=CMD ["/sbin/init"]', "-", partial),
+        stdin=maker.stdout,
+        capture_output=True,
+        text=True,
+    )
+    maker.stdout.close()
+    if maker.wait() or importer.returncode:
+        said = log.read_text()[-3000:]
+        raise RuntimeError(f"The host image could not be made:\n{said}{importer.stderr}")
+    docker.run("tag", partial, name)
+    docker.remove_tree(scratch)
 
 
 def bootstrap_command(scratch):

@@ -27,7 +27,7 @@ class Progress:
 
     def _line(self, begin, title, notes):
         took = f"{time.monotonic() - begin:6.1f} s"
-        start = "\r" if self.stream.isatty() else ""
+        start = "\r\033[K" if self.stream.isatty() else ""
         self._write(f"{start}{took} {': '.join([title, *notes])}\n")
 
     def total(self):

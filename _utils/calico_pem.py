@@ -9,9 +9,12 @@ import datetime
 import hashlib
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 WARN_DAYS = 30
+# A kind of key that this release of cryptography does not know is none of the others.
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -61,21 +64,27 @@ def findings(parts, now):
         if part in parts:
             try:
                 loaded[part] = _certificates(parts[part])
-            except ValueError as err:
+            except _UNREADABLE as err:
                 result.append(("error", part, "is no PEM certificate (%s)" % _short(err)))
     for part, certificates in loaded.items():
         result.extend(_dates(part, certificates, now))
     if "key" in parts:
         try:
             key = serialization.load_pem_private_key(parts["key"], password=None)
-        except (ValueError, TypeError) as err:
+        except _UNREADABLE as err:
             result.append(("error", "key", "is no unencrypted PEM private key (%s)" % _short(err)))
         else:
             if "cert" in loaded:
-                own = _public_bytes(loaded["cert"][0].public_key())
-                if own != _public_bytes(key.public_key()):
+                if not _belongs(key, loaded["cert"][0]):
                     result.append(("error", "key", "does not belong to the certificate"))
     return result
+
+
+def _belongs(key, certificate):
+    try:
+        return _public_bytes(certificate.public_key()) == _public_bytes(key.public_key())
+    except _UNREADABLE:
+        return False
 
 
 def _dates(part, certificates, now):

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     # Run by path with the machine's own Python, before there is a virtual environment.
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.lab import capabilities, packages, paths
+from tests.lab import capabilities, packages, paths, settings
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -42,6 +42,7 @@ def check(purpose):
         _root()
     _packages(purpose)
     if purpose == "lab":
+        settings.check()
         _kernel()
     _disk()
 
@@ -147,8 +148,8 @@ def _attribute(number, payload):
 def main():
     try:
         check(sys.argv[1])
-    except Unfit as unfit:
-        print(unfit, file=sys.stderr)
+    except (Unfit, settings.Refused) as reason:
+        print(reason, file=sys.stderr)
         return 1
     return 0
 

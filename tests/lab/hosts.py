@@ -92,8 +92,11 @@ def all_hosts():
     return sorted(hosts, key=lambda host: ipaddress.ip_address(host.address))
 
 
-def ensure(number, subnet, image, minion_config):
-    """Host NUMBER runs, made from IMAGE; the same one as before where nothing has changed."""
+def ensure(number, subnet, image, minion_config, loaded):
+    """Host NUMBER runs, made from IMAGE; the same one as before where nothing has changed.
+
+    LOADED says what the host's own Docker will have been given: when that changes, so must the host.
+    """
     name = f"node{number}"
     address = str(ipaddress.ip_network(subnet)[FIRST_ADDRESS + number])
     directory = paths.STATE / "hosts" / name
@@ -102,7 +105,7 @@ def ensure(number, subnet, image, minion_config):
     arguments = _run_arguments(name, address, image, directory)
     # A mount goes on showing a directory that was removed and made anew.
     salt_identity = paths.SITE_PACKAGES.stat().st_ino
-    made_from = repr((arguments, minion_config, salt_identity))
+    made_from = repr((arguments, minion_config, loaded, salt_identity))
     recipe = hashlib.sha256(made_from.encode()).hexdigest()
     state, made_by = _inspect(name)
     if state and made_by != recipe:

@@ -57,14 +57,14 @@ class Lab:
             with step("image of the hosts"):
                 self.image = image.ensure()
             with step(f"image calico/node:{self.settings.calico_version}"):
-                archive_name = archive.result()
+                archive.result()
         with step("calicoctl"):
             calicoctl = artifacts.prepare_calicoctl(self.settings)
         self.etcd = Etcd(gateway)
         with step("etcd"):
             self.etcd.start()
         self.master = salt.Master(gateway)
-        self._pillar = pillar.Pillar(self._base_pillar(archive_name, calicoctl))
+        self._pillar = pillar.Pillar(self._base_pillar(calicoctl))
         with step("Salt master"):
             self._pillar.write()
             self.master.start()
@@ -75,11 +75,11 @@ class Lab:
         with step("Salt minions"):
             self.master.wait_for([host.name for host in self.hosts])
 
-    def _base_pillar(self, archive_name, calicoctl):
+    def _base_pillar(self, calicoctl):
         return pillar.merged(
             {
                 "version": self.settings.calico_version,
-                "image_archive": f"{hosts.ARTIFACTS}/{archive_name}",
+                "image_archive": f"{hosts.ARTIFACTS}/{artifacts.IMAGE}",
                 "calicoctl": calicoctl,
                 "etcd": {
                     "endpoints": [self.etcd.endpoint],
@@ -96,7 +96,8 @@ class Lab:
     def _ensure_hosts(self, numbers):
         def make(number):
             configuration = self.master.minion_configuration(f"node{number}")
-            host = hosts.ensure(number, self.subnet, self.image, configuration)
+            loaded = artifacts.image_identity()
+            host = hosts.ensure(number, self.subnet, self.image, configuration, loaded)
             host.wait_until_booted()
             return host
 

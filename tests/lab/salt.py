@@ -48,11 +48,9 @@ class Master:
             directory.mkdir(parents=True, exist_ok=True)
         target = ETC / "master"
         wanted = yaml.safe_dump(self._configuration())
-        if processes.leader("salt-master"):
-            if target.read_text() == wanted:
-                return
-            self.stop()
-            wanted = yaml.safe_dump(self._configuration())
+        if processes.leader("salt-master") and target.read_text() == wanted:
+            return
+        self.stop()
         target.write_text(wanted)
         (paths.RUN / "salt").mkdir(parents=True, exist_ok=True)
         processes.spawn("salt-master", [paths.VENV / "bin" / "salt-master", "-c", ETC])
@@ -135,7 +133,8 @@ class Master:
                 if not missing:
                     return
                 if time.monotonic() > deadline:
-                    raise NoAnswer(f"no answer from {', '.join(sorted(missing))}")
+                    names, log = ", ".join(sorted(missing)), processes.log("salt-master")
+                    raise NoAnswer(f"no answer from {names}: see {log}, or their journals")
                 events.get_event(wait=2, tag="salt/minion/", match_type="startswith")
 
     def _events(self):

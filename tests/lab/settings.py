@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 PROFILES = Path(__file__).with_name("profiles")
 DEFAULT_PROFILE = "v2"
 
@@ -25,15 +23,24 @@ class Settings:
     calicoctl: Path | None = None
 
 
-def from_environment(environment=os.environ):
-    name = environment.get("PROFILE") or DEFAULT_PROFILE
-    file = PROFILES / f"{name}.yaml"
-    if not file.is_file():
+def check(environment=os.environ):
+    """Is what the environment names there? Also asked before there is anything but Python."""
+    if not _profile(environment).is_file():
         known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml")))
-        raise Refused(f"PROFILE={name} is not known; there is {known}.")
-    profile = yaml.safe_load(file.read_text())
+        raise Refused(f"PROFILE={_profile(environment).stem} is not known; there is {known}.")
+    for variable in ("CALICO_IMAGE_ARCHIVE", "CALICOCTL"):
+        path = _file(environment, variable)
+        if path and not path.is_file():
+            raise Refused(f"{variable}={path} is no file.")
+
+
+def from_environment(environment=os.environ):
+    import yaml  # comes with Salt, which is not there yet when `check` is asked
+
+    check(environment)
+    profile = yaml.safe_load(_profile(environment).read_text())
     return Settings(
-        profile=name,
+        profile=_profile(environment).stem,
         calico_version=environment.get("CALICO_VERSION") or profile["calico_version"],
         calicoctl_version=profile["calicoctl_version"],
         pillar=profile["pillar"],
@@ -42,10 +49,10 @@ def from_environment(environment=os.environ):
     )
 
 
+def _profile(environment):
+    return PROFILES / f"{environment.get('PROFILE') or DEFAULT_PROFILE}.yaml"
+
+
 def _file(environment, variable):
-    if not (value := environment.get(variable)):
-        return None
-    path = Path(value).resolve()
-    if not path.is_file():
-        raise Refused(f"{variable}={value} is no file.")
-    return path
+    value = environment.get(variable)
+    return Path(value).resolve() if value else None

@@ -18,6 +18,12 @@ def detach(lab, host, name):
     return _run(lab, host, "del", name)
 
 
+def reaches(host, name, address):
+    """Does a packet from the workload come back?"""
+    ping = ["ip", "netns", "exec", name, "ping", "-q", "-c", "1", "-W", "3", address]
+    return host.exec(ping, check=False).returncode == 0
+
+
 def _run(lab, host, action, name, *options):
     program = f"{hosts.STANDINS}/workload/attach.py"
     where = [f"--node={host.name}", f"--etcd={lab.etcd.endpoint}"]

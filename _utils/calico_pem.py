@@ -74,9 +74,8 @@ def findings(parts, now):
         except _UNREADABLE as err:
             result.append(("error", "key", "is no unencrypted PEM private key (%s)" % _short(err)))
         else:
-            if "cert" in loaded:
-                if not _belongs(key, loaded["cert"][0]):
-                    result.append(("error", "key", "does not belong to the certificate"))
+            if "cert" in loaded and not _belongs(key, loaded["cert"][0]):
+                result.append(("error", "key", "does not belong to the certificate"))
     return result
 
 

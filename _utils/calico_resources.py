@@ -236,13 +236,9 @@ class SwitchAndMode(Encapsulation):
     """The same in the v1 API: a switch and a mode, of which the mode may be absent."""
 
     def read(self, value):
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not set(value) <= {"enabled", "mode"}:
             return super().read(value)
         return super().read(value.get("mode") or "always") if value.get("enabled") else "never"
-
-    def write(self, word):
-        written = super().write(word)
-        return written if isinstance(written, dict) else {"enabled": True, "mode": word}
 
 
 # Kinds ----------------------------------------------------------------------------------------

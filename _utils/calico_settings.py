@@ -52,7 +52,7 @@ def problem_text(problem):
 # --- kinds of values -------------------------------------------------------------------------------
 # A kind takes what the pillar holds and returns the finished value, or raises Refused.
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)([-+][0-9A-Za-z.+-]+)?")
+_VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)([-+][0-9A-Za-z.+-]+)?")
 # Whatever stands in the unit file must survive systemd's parsing unchanged: no blank, quote, %, $, \.
 _IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?")
 _TAGGED = re.compile(r":[A-Za-z0-9_][A-Za-z0-9._-]*$")
@@ -60,16 +60,20 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,-]*")
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(\d{1,5}))?/?")
+_ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:([0-9]{1,5}))?/?")
 _HASH = re.compile(r"((md5|sha1|sha224|sha256|sha384|sha512)[=:])?[0-9a-fA-F]{32,128}")
 _SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE", re.IGNORECASE)
 _LINE_BREAKS = re.compile("[\x00\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+# Halves of surrogate pairs are in no text that a file could hold.
+_NO_LINE = re.compile("[\x00\n\r\ud800-\udfff]")
 _ONE_LINE = "text without a line break or NUL"
+# docker reads a line of its environment file up to 64 KiB, the variable's name included.
+_LONGEST_VALUE = 60000
 
 
 def text(value):
     """One line of text, any characters but line breaks."""
-    if not isinstance(value, str) or not value or re.search("[\x00\n\r]", value):
+    if not isinstance(value, str) or not value or _NO_LINE.search(value):
         raise Refused(_ONE_LINE + ", not empty")
     return value
 
@@ -174,6 +178,8 @@ def address(family):
             raise Refused(accepted) from None
         if interface.version != family or interface.ip.is_unspecified or interface.ip.is_multicast:
             raise Refused(accepted)
+        if "%" in value:
+            raise Refused(accepted + ", without a zone")
         return value
 
     return check
@@ -182,7 +188,7 @@ def address(family):
 def autodetection(value):
     """How calico/node looks for its address."""
     words = "first-found, can-reach=…, interface=REGEX[,…], skip-interface=REGEX[,…]"
-    if not isinstance(value, str) or re.search("[\x00\n\r]", value):
+    if not isinstance(value, str) or _NO_LINE.search(value):
         raise Refused(words)
     if value == "first-found":
         return value
@@ -200,10 +206,10 @@ def autodetection(value):
 
 def as_number(value):
     """An AS number; dotted notation becomes the plain number that Calico prints."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,5}\.\d{1,5}", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}\.[0-9]{1,5}", value):
         high, low = (int(part) for part in value.split("."))
         value = high * 65536 + low if max(high, low) < 65536 else -1
-    elif isinstance(value, str) and re.fullmatch(r"\d{1,10}", value):
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4294967295:
         raise Refused("an AS number from 1 to 4294967295, or dotted such as '64086.59904'")
@@ -234,8 +240,10 @@ def scalar(value):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
-    if not isinstance(value, str) or re.search("[\x00\n\r]", value):
+    if not isinstance(value, str) or _NO_LINE.search(value):
         raise Refused(_ONE_LINE + ", a number, or true or false")
+    if len(value.encode("utf-8")) > _LONGEST_VALUE:
+        raise Refused("text of at most %d bytes" % _LONGEST_VALUE)
     return value
 
 
@@ -457,13 +465,19 @@ POOL_SETTINGS = (
 
 def problem(setting, given, accepted, secret=False):
     """A problem as data; what was given is shortened, and masked where it is secret."""
-    if secret or (isinstance(given, str) and "-----BEGIN" in given):
-        shown = MASK
-    else:
-        shown = repr(given)
-        if len(shown) > 120:
-            shown = shown[:117] + "…"
+    shown = MASK if secret else repr(_showable(given))
+    if len(shown) > 120:
+        shown = shown[:117] + "…"
     return {"setting": setting, "given": shown, "accepted": accepted}
+
+
+def _showable(value, secret=False):
+    """Whatever was given, without what must not be shown: a mistake may put it anywhere."""
+    if isinstance(value, dict):
+        return {key: _showable(item, secret or is_secret(str(key))) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_showable(item, secret) for item in value]
+    return MASK if secret or "-----BEGIN" in str(value) else value
 
 
 def _known_tree():
@@ -518,8 +532,9 @@ def _checked(kind, value, path, problems):
             return kind(value, path, problems)
         return kind(value)
     except Refused as err:
-        secret = path.startswith(ROOT + ":etcd:tls")
-        problems.append(problem(path, value, str(err), secret=secret and "\n" in str(value)))
+        # What is neither a path nor a URL may be a key whose first line was lost.
+        secret = path.startswith(ROOT + ":etcd:tls") and ("\n" in str(value) or len(str(value)) > 100)
+        problems.append(problem(path, value, str(err), secret=secret))
         return None
 
 

@@ -73,4 +73,4 @@ packages:
 # Whether this machine is fit is asked before anything is changed on it.
 fit-for-venv fit-for-tests fit-for-lab: fit-for-%:
 	@[ -n '$(PYTHON)' ] || { echo 'Python 3.11 is needed, and there is no python3.11.' >&2; exit 1; }
-	@$(PYTHON) tests/lab/checks.py $*
+	@$(PYTHON) -B tests/lab/checks.py $*

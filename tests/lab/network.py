@@ -69,33 +69,35 @@ def free_port(address, wanted):
     raise RuntimeError(f"No free port for {address}:{wanted}.")
 
 
-def _filter_rule(action):
-    comment = ["-m", "comment", "--comment", paths.PREFIX]
-    return ["iptables", "-w", action, "FORWARD", *_bridge_to_bridge(), *comment, "-j", "ACCEPT"]
-
-
-def _bridge_to_bridge():
-    return ["-i", paths.BRIDGE, "-o", paths.BRIDGE]
+# Bridged traffic passes FORWARD where Docker is on the machine; Salt and etcd are reached by INPUT.
+FILTERS = {
+    "FORWARD": ["-i", paths.BRIDGE, "-o", paths.BRIDGE],
+    "INPUT": ["-i", paths.BRIDGE],
+}
 
 
 def open_filter():
-    """Let hosts talk where this machine filters bridged traffic (as it does with Docker on it)."""
-    if not _bridges_are_filtered() or _run(_filter_rule("-C")).returncode == 0:
-        return
-    if _run(["iptables", "-w", "-S", "FORWARD"]).stdout.strip() != b"-P FORWARD ACCEPT":
-        _run(_filter_rule("-I"))
+    """Let hosts talk to each other and to this machine, where its packet filter has other rules."""
+    for chain in FILTERS:
+        rules = _run(["iptables", "-w", "-S", chain]).stdout.strip()
+        if rules != f"-P {chain} ACCEPT".encode() and not _has_filter_rule(chain):
+            _filter("-I", chain)
 
 
 def close_filter():
-    while shutil.which("iptables") and _run(_filter_rule("-C")).returncode == 0:
-        _run(_filter_rule("-D"))
+    if shutil.which("iptables"):
+        for chain in FILTERS:
+            while _has_filter_rule(chain):
+                _filter("-D", chain)
 
 
-def _bridges_are_filtered():
-    try:
-        return Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text().strip() == "1"
-    except FileNotFoundError:
-        return False
+def _has_filter_rule(chain):
+    return _filter("-C", chain).returncode == 0
+
+
+def _filter(action, chain):
+    comment = ["-m", "comment", "--comment", paths.PREFIX]
+    return _run(["iptables", "-w", action, chain, *FILTERS[chain], *comment, "-j", "ACCEPT"])
 
 
 def remove_links():

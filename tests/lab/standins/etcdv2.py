@@ -59,6 +59,9 @@ class Client:
                     pass
         if any(endpoint.scheme == "https" for endpoint in self._endpoints):
             self._context = ssl.create_default_context(cafile=ca)
+            # Of the same age as the original's: the server's word about our certificate then comes
+            # within the handshake, where with 1.3 it may be lost behind a closed connection.
+            self._context.maximum_version = ssl.TLSVersion.TLSv1_2
             if cert and key:
                 self._context.load_cert_chain(cert, key)
 

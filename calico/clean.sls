@@ -1,6 +1,5 @@
 # What calico.init made on the host is gone, in reverse order; nothing else is touched.
-{%- from "calico/map.jinja" import calico with context %}
-{%- set certificates = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"} %}
+{%- from "calico/map.jinja" import calico, certificates with context %}
 
 include:
   - calico.preflight
@@ -36,11 +35,8 @@ calico-node's files are gone:
 {%- if calico.cni.enabled %}
       - /etc/cni/net.d/10-calico.conf
 {%- endif %}
-{%- for part, file in certificates.items() %}
-{%-   set path = "/etc/calico/ssl/" ~ file %}
-{%-   if calico.etcd.tls[part] and calico.etcd.tls[part] != path %}
-      - {{ path }}
-{%-   endif %}
+{%- for certificate in certificates %}
+      - {{ certificate.path }}
 {%- endfor %}
 {%- if calico.calicoctl.source %}
       - {{ calico.calicoctl.path | json }}

@@ -1,32 +1,25 @@
 # Certificates, calicoctl.cfg, CNI configuration, environment and unit are as the pillar says.
-{%- from "calico/map.jinja" import calico with context %}
-{%- set certificates = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"} %}
+{%- from "calico/map.jinja" import calico, certificates with context %}
 
 include:
   - calico.install
 
-{%- for part, file in certificates.items() if calico.etcd.tls[part] %}
-{%-   set path = "/etc/calico/ssl/" ~ file %}
-{%-   set given = calico.etcd.tls[part] %}
-{%-   if given != path %}
+{%- for certificate in certificates %}
 
-etcd's {{ part }} is installed:
+etcd's {{ certificate.part }} is installed:
   file.managed:
-    - name: {{ path }}
-{%-     if "-----BEGIN " in given %}
-    - contents_pillar: calico:etcd:tls:{{ part }}
-{%-     else %}
-    - source: {{ given | json }}
-{%-     endif %}
-    - mode: '{{ "0600" if part == "key" else "0644" }}'
+    - name: {{ certificate.path }}
+{%-   if "-----BEGIN " in certificate.given %}
+    - contents_pillar: calico:etcd:tls:{{ certificate.part }}
+{%-   else %}
+    - source: {{ certificate.given | json }}
+{%-   endif %}
+    - mode: '{{ "0600" if certificate.part == "key" else "0644" }}'
     - makedirs: true
     - dir_mode: '0755'
-    - show_changes: {{ part != "key" }}
+    - show_changes: {{ certificate.part != "key" }}
     - require:
       - sls: calico.install
-    - watch_in:
-      - service: calico-node is running
-{%-   endif %}
 {%- endfor %}
 
 calicoctl knows the datastore:

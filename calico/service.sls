@@ -1,4 +1,6 @@
 # calico-node runs, from the files as they are now.
+{%- from "calico/map.jinja" import certificates with context %}
+
 include:
   - calico.config
 
@@ -15,6 +17,9 @@ calico-node is running:
     - watch:
       - file: calico-node's unit is written
       - file: calico-node's environment is written
+{%- for certificate in certificates %}
+      - file: etcd's {{ certificate.part }} is installed
+{%- endfor %}
       - calico: calico/node's image is on the host
       - calico: calico-node's container is current
 

@@ -68,7 +68,7 @@ def minion(shared_minion):
     shared_minion.pillar(None)
     for path in ("/etc/calico", "/etc/cni", "/opt/cni", "/run/calico"):
         shutil.rmtree(shared_minion.path(path), ignore_errors=True)
-    for path in ("/run/docker.sock", CALICOCTL):
+    for path in ("/run/docker.sock", CALICOCTL, "/etc/systemd/system/calico-node.service"):
         shared_minion.path(path).unlink(missing_ok=True)
     return shared_minion
 

@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What a compiled state holds beside the arguments of its function.
+NO_ARGUMENTS = {"__id__", "__sls__", "__env__", "state", "fun", "order", "require", "watch", "failhard"}
 PRIVATE = ("etc", "run", "opt")
 # Loading all of Salt for the first time takes long on a slow machine.
 ANSWERS_WITHIN = 240
@@ -134,6 +136,15 @@ class Minion:
         request = {"do": "state", "function": function, "name": name, "test": test}
         return self._ask(dict(request, kwargs=arguments))["return"]
 
+    def state_of_sls(self, state, sls, test=False):
+        """Run the state of this ID as the SLS has it, without what it requires; its return."""
+        chunks = self.call("state.show_low_sls", sls)
+        if not all(isinstance(chunk, dict) for chunk in chunks):
+            raise Failed("SLS", "\n".join(map(str, chunks)))
+        (chunk,) = (chunk for chunk in chunks if chunk["__id__"] == state)
+        arguments = {key: value for key, value in chunk.items() if key not in NO_ARGUMENTS}
+        return self.state(f"{chunk['state']}.{chunk['fun']}", test=test, **arguments)
+
     def run(self, *argv):
         """Run a program in the minion's namespaces."""
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts"]
@@ -164,12 +175,22 @@ def main(directory):
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     loaders = _loaders(directory)
+    loaders.modules["state.single"]("test.nop", "loads what every state needs")
     for line in sys.stdin:
-        try:
-            answer = _answer(loaders, json.loads(line))
-        except Exception as err:
-            answer = {"error": [type(err).__name__, str(err)]}
-        print(json.dumps(answer), file=answers, flush=True)
+        # Each in a process of its own, as on a minion: Salt keeps much between runs in one process.
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                print(json.dumps(_try(loaders, json.loads(line))), file=answers, flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def _try(loaders, request):
+    try:
+        return _answer(loaders, request)
+    except Exception as err:
+        return {"error": [type(err).__name__, str(err)]}
 
 
 def _loaders(directory):

@@ -1,0 +1,185 @@
+"""What is written about the formula is true: derived files, docstrings, links, names."""
+
+import ast
+import functools
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools import release
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def tracked():
+    """The repository's files, as git knows them."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def functions(path):
+    """The public functions of a module, with their docstrings."""
+    for node in ast.parse(text_of(ROOT / path)).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node.name, node, ast.get_docstring(node) or ""
+
+
+MODULE = {name: (node, doc) for name, node, doc in functions("_modules/calico.py")}
+STATES = {name: (node, doc) for name, node, doc in functions("_states/calico.py")}
+
+
+@pytest.mark.parametrize("name", release.FILES)
+def test_what_is_derived_from_the_code_is_up_to_date(name):
+    assert text_of(ROOT / name) == release.FILES[name](), "run tools/release.py"
+
+
+@pytest.mark.parametrize("name", MODULE)
+def test_a_function_shows_a_command_that_fits_it(name):
+    node, doc = MODULE[name]
+    example = doc.partition("CLI Example:")[2]
+    (call,) = re.findall(r"^\s+salt \S+ calico\.(.*)$", example, re.MULTILINE)
+    assert call.split()[0] == name
+    arguments = {argument.arg for argument in node.args.args}
+    for keyword in re.findall(r"\s(\w+)=", re.sub(r"'[^']*'", "", call)):
+        assert keyword in arguments
+    for argument in arguments:
+        assert re.search(rf"^{argument}$", doc, re.MULTILINE), f"{argument} is not explained"
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_shows_how_to_write_it(name):
+    node, doc = STATES[name]
+    example = doc.partition(".. code-block:: yaml")[2]
+    shown = yaml.safe_load(example)
+    arguments = {argument.arg for argument in node.args.args}
+    used = [body[f"calico.{name}"] for body in shown.values() if f"calico.{name}" in body]
+    assert used
+    for parameters in used:
+        given = {key for parameter in parameters for key in parameter}
+        assert given <= arguments | {"failhard", "require", "watch", "onchanges"}
+    for argument in arguments:
+        assert re.search(rf"^{argument}$", doc, re.MULTILINE), f"{argument} is not explained"
+
+
+def test_every_link_leads_somewhere():
+    broken = []
+    for path in tracked():
+        if path.suffix != ".md" or "recordings" in path.parts:
+            continue
+        for target in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+            file, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            there = (path.parent / file).resolve() if file else path
+            if not there.exists() or (anchor and anchor not in anchors(there)):
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def anchors(path):
+    """What a heading can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", text_of(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def names_in_sls(pattern):
+    """What a pattern finds in the SLS files and templates."""
+    found = set()
+    for path in tracked():
+        if path.is_relative_to(ROOT / "calico") and path.suffix in (".sls", ".jinja"):
+            found.update(re.findall(pattern, text_of(path), re.MULTILINE))
+    return found
+
+
+CALLED = r"salt\[.calico\.(\w+).\]"
+
+
+def test_what_the_sls_files_name_exists():
+    used = names_in_sls(r"^\s+calico\.(\w+):")
+    assert used
+    assert used <= set(STATES)
+    called = names_in_sls(CALLED)
+    assert called
+    assert called <= set(MODULE)
+
+
+def test_what_the_states_call_exists():
+    called = set(re.findall(r'__salt__\["calico\.(\w+)"\]', text_of(ROOT / "_states/calico.py")))
+    assert called
+    assert called <= set(MODULE)
+
+
+def test_no_function_is_without_use():
+    """Each is called by a state or template, or documented as a command, or named for users."""
+    texts = "".join(text_of(path) for path in tracked() if path.suffix == ".md")
+    called = set(re.findall(r'"calico\.(\w+)"', text_of(ROOT / "_states/calico.py")))
+    called |= names_in_sls(CALLED)
+    unused = [name for name in MODULE if name not in called and f"calico.{name}" not in texts]
+    assert unused == []
+
+
+def test_the_commands_of_the_texts_exist():
+    known = {*MODULE, *STATES, *(path.stem for path in ROOT.glob("calico/*.sls")), "sls", "py"}
+    for path in tracked():
+        if path.suffix == ".md" and "recordings" not in path.parts:
+            for name in re.findall(r"`(?:salt \S+ )?calico\.(\w+)", text_of(path)):
+                assert name in known, f"{path.name}: calico.{name}"
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(text_of(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+def test_the_module_reads_all_its_helpers_anew():
+    helpers, found = set(), set(imports(ROOT / "_modules/calico.py"))
+    while found:
+        name = found.pop()
+        path = ROOT / "_utils" / f"{name}.py"
+        if name not in helpers and path.is_file():
+            helpers.add(name)
+            found.update(imports(path))
+    module = importlib.import_module("_modules.calico")
+    assert sorted(module.HELPERS) == sorted(helpers)
+
+
+def test_helpers_know_nothing_of_salt():
+    for path in (ROOT / "_utils").glob("*.py"):
+        names = set(imports(path))
+        assert not [name for name in names if name.split(".")[0] == "salt"], path.name
+        assert not re.search(r"__(salt|opts|pillar|grains|context|utils)__", text_of(path)), path.name
+
+
+def test_no_private_key_lies_in_the_repository():
+    key = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(\\n|\s)+[A-Za-z0-9+/=]{16}")
+    assert [path for path in tracked() if key.search(text_of(path))] == []
+
+
+def test_no_path_of_a_checkout_lies_in_the_repository():
+    found = [path for path in tracked() if str(ROOT) in text_of(path) and len(ROOT.parts) > 2]
+    assert found == []
+
+
+def test_requirements_name_releases_and_no_hosts():
+    lines = text_of(ROOT / "tests/requirements.txt").splitlines()
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line), line
+
+
+def test_what_is_executable_says_by_what():
+    for path in tracked():
+        if path.stat().st_mode & 0o100:
+            assert text_of(path).startswith("#!"), path

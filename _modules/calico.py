@@ -59,6 +59,8 @@ __virtualname__ = "calico"
 
 UNIT = "calico-node.service"
 PLUGINS = "/opt/cni/bin"
+# Kinds that need no calicoctl to be read.
+DIRECT = ("bgpPeer", "ipPool", "node")
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
 # Kernel and docker answer at once; an image may have to cross the network.
@@ -1025,6 +1027,83 @@ def node_plan():
     }
 
 
+def get(kind, name=None):
+    """
+    Resources of one kind in the datastore, in the words of calicoctl.
+
+    kind
+        ``ipPool``, ``bgpPeer`` and ``node`` are read directly; for any other kind calicoctl is asked
+        (text).
+    name
+        Only the one with this name; a pool's is its network, a peer's its address (text).
+
+    Returns a list of resources (dicts), empty where there is none.
+
+    Raises CommandExecutionError where the datastore cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.get bgpPeer
+    """
+    checked = _settings()
+    known = _cluster(checked, "/calico").resources if kind in DIRECT else {}
+    if kind not in known:
+        found = _calicoctl(calico_ctl.get, kind)
+    else:
+        found = known[kind]
+    if name is None:
+        return found
+    return [item for item in found if name in _names(item["metadata"])]
+
+
+def _names(metadata):
+    return [metadata[key] for key in ("name", "cidr", "peerIP") if key in metadata]
+
+
+def version():
+    """
+    What of Calico there is, and in which version.
+
+    Returns a dict with formula (digest of its code), wanted (``calico:version``), image (of the
+    running container), calicoctl and datastore (etcd's version). Where one cannot be told, its text
+    says why.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.version
+    """
+    checked = _settings()
+
+    def told(function):
+        try:
+            return function()
+        except (CommandExecutionError, calico_ctl.CtlError, calico_etcd.EtcdError) as err:
+            return str(err)
+
+    def image_of_container():
+        running = _inspect(calico_docker.container, calico_container.NAME)
+        return running["Config"]["Image"] if running else None
+
+    def calicoctl():
+        return ".".join(map(str, calico_ctl.client_version(checked["calicoctl"]["path"])))
+
+    def datastore():
+        with _etcd(checked) as client:
+            return "etcd " + client.server()["version"]
+
+    return {
+        "formula": _CODE,
+        "wanted": checked["version"],
+        "image": told(image_of_container),
+        "calicoctl": told(calicoctl),
+        "datastore": told(datastore),
+    }
+
+
 def apply(resource):
     """
     Write a resource to the datastore by ``calicoctl apply``.
@@ -1042,7 +1121,7 @@ def apply(resource):
 
         salt node1 calico.apply '{apiVersion: v1, kind: ipPool, metadata: {cidr: 10.1.0.0/16}, spec: {}}'
     """
-    _calicoctl(calico_ctl.apply, resource)
+    _calicoctl(calico_ctl.apply, [resource])
     return True
 
 
@@ -1071,18 +1150,18 @@ def delete(kind, name):
     else:
         version = calico_resources.API_VERSIONS[generation]
         resource = {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
-    return bool(_calicoctl(calico_ctl.delete, resource))
+    return bool(_calicoctl(calico_ctl.delete, [resource]))
 
 
-def _calicoctl(verb, resource):
+def _calicoctl(verb, subject):
     """Let calicoctl do it; its typed errors become Salt's."""
     given = _settings()["calicoctl"]
     try:
-        return verb([resource], binary=given["path"], config=CALICOCTL_CONFIG, deadline=given["timeout"])
+        return verb(subject, binary=given["path"], config=CALICOCTL_CONFIG, deadline=given["timeout"])
     except calico_ctl.NotInstalled as err:
         raise CommandExecutionError(
-            "%s. It is needed to change the datastore: set calico:calicoctl:source, or "
-            "calico:calicoctl:path" % err
+            "%s. It is needed for every change of the datastore, and for kinds that are not read "
+            "directly: set calico:calicoctl:source, or calico:calicoctl:path" % err
         ) from err
     except calico_ctl.CtlError as err:
         raise CommandExecutionError(str(err)) from err

@@ -2,8 +2,9 @@
 include:
   - calico.network
 
+# After calico.network by the order of the includes, not by a requisite: that would fail where another
+# minion writes the pools and calico.network holds no state.
 The node is ready:
   calico.node_ready:
     - require:
       - sls: calico.service
-      - sls: calico.network

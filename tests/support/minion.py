@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -45,10 +46,14 @@ class Minion:
     """
     ``directory`` holds ``bin`` (programs found before all others), ``files`` (what ``salt://`` finds
     beside the formula) and whatever the minion writes. ``pillar`` is what stands below ``calico:``.
+
+    private
+        False leaves it this machine's paths: for what changes nothing, and needs no root.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, private=True):
         self.directory = Path(directory)
+        self._private = private
         self.bin = self.directory / "bin"
         self.files = self.directory / "files"
         self.log = self.directory / "log"
@@ -65,7 +70,7 @@ class Minion:
         (self.directory / "minion").write_text(json.dumps(self._configuration()))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", "--uts", "sh", "-c", self._script()],
+                self._argv(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -83,14 +88,17 @@ class Minion:
         self._process.kill()
         self._process.wait()
 
-    def _script(self):
+    def _argv(self):
+        program = [sys.executable, "-m", "tests.support.minion", str(self.directory)]
+        if not self._private:
+            return program
         lines = ["set -e", "mount --make-rprivate /", f"mount -t tmpfs tmpfs {self._scratch()}"]
         for name in PRIVATE:
             upper, work = f"{self._scratch()}/{name}", f"{self._scratch()}/{name}.work"
             options = f"lowerdir=/{name},upperdir={upper},workdir={work}"
             lines += [f"mkdir {upper} {work}", f"mount -t overlay overlay -o {options} /{name}"]
-        lines.append(f"exec {sys.executable} -m tests.support.minion {self.directory}")
-        return "\n".join(lines)
+        lines.append(f"exec {shlex.join(program)}")
+        return ["unshare", "--mount", "--uts", "sh", "-c", "\n".join(lines)]
 
     def _scratch(self):
         scratch = self.directory / "scratch"

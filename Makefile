@@ -31,7 +31,8 @@ shell: venv
 	@$(LAB) shell
 
 demo-down:
-	@if [ -x $(BIN)/python ]; then $(LAB) down; fi
+	@# Also where the virtual environment is broken, or was never completed.
+	@$(PYTHON) -m tests.lab down
 
 test: fit-for-lab venv packages
 	$(PYTEST) tests/unit tests/functional tests/integration
@@ -61,7 +62,7 @@ venv: $(VENV_READY)
 
 $(VENV_READY): tests/requirements.txt
 	@echo 'Salt and the test tools go to $(VENV) (a minute or two) …'
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) -m tests.lab.packages venv
+	@$(PYTHON) -m tests.lab.packages venv
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --root-user-action=ignore \
 		-r tests/requirements.txt

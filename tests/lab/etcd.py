@@ -1,7 +1,7 @@
 """The lab's etcd: TLS with client certificates, both APIs, reachable from every host."""
 
 from tests.lab import network, paths, processes
-from tests.support import etcd, pki
+from tests.support import etcd
 
 DIRECTORY = paths.STATE / "etcd"
 
@@ -24,6 +24,8 @@ class Etcd(etcd.Etcd):
         return (self.pki / f"{name}.pem").read_text()
 
     def start(self, enable_v2=True):
+        from tests.support import pki  # needs what comes with Salt; `lab down` must do without
+
         pki.make(self.pki, [self.address])
         return self if self.pid and self._answers() else super().start(enable_v2)
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 # What for: {package: a program of it}.
@@ -34,10 +35,19 @@ def missing(purpose):
     absent = [
         package for package, program in NEEDED[purpose].items() if not shutil.which(program, path=PLACES)
     ]
-    # Debian's Python makes virtual environments only with a package of its own.
-    if sys.prefix == sys.base_prefix and not importlib.util.find_spec("ensurepip"):
-        absent.append("python3-venv")
+    if sys.prefix == sys.base_prefix:
+        absent += _missing_for_environments()
     return absent
+
+
+def _missing_for_environments():
+    """Debian's Python leaves venv to a package; one of Salt's requirements is compiled."""
+    if not importlib.util.find_spec("ensurepip"):
+        yield "python3-venv"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        yield "python3-dev"
+    if not shutil.which(sysconfig.get_config_var("CC").split()[0]):
+        yield from ("gcc", "libc6-dev")
 
 
 def install(packages):

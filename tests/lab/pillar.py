@@ -1,8 +1,7 @@
 """The lab's pillar: a profile, and what a test changes in it."""
 
 import copy
-
-import yaml
+import json
 
 from tests.lab import salt
 
@@ -28,7 +27,7 @@ class Pillar:
         }
         for name, data in wanted.items():
             # Values must reach the minions as they are, also those that look like a template.
-            text = "#!yaml\n" + yaml.safe_dump(data, allow_unicode=True)
+            text = "#!json\n" + json.dumps(data)
             (salt.PILLAR / f"{name}.sls").write_text(text)
         for file in salt.PILLAR.glob("*.sls"):
             if file.stem not in wanted:

@@ -1,9 +1,8 @@
 """The lab's Salt: one master on this machine, a minion in each host."""
 
+import json
 import subprocess
 import time
-
-import yaml
 
 from tests.lab import network, paths, processes
 
@@ -47,7 +46,7 @@ class Master:
         for directory in (ETC, FILES, PILLAR):
             directory.mkdir(parents=True, exist_ok=True)
         target = ETC / "master"
-        wanted = yaml.safe_dump(self._configuration())
+        wanted = json.dumps(self._configuration())
         if processes.leader("salt-master") and target.read_text() == wanted:
             return
         self.stop()
@@ -61,7 +60,7 @@ class Master:
 
     def minion_configuration(self, name):
         ports = self._ports()
-        return yaml.safe_dump(
+        return json.dumps(
             {
                 "id": name,
                 "master": str(self.address),
@@ -105,15 +104,15 @@ class Master:
 
     def _ports(self):
         """Kept from one run to the next: minions know them."""
-        file = paths.STATE / "salt" / "ports.yaml"
+        file = paths.STATE / "salt" / "ports.json"
         if not file.exists():
             ports = {
                 "publish_port": network.free_port(self.address, 4505),
                 "ret_port": network.free_port(self.address, 4506),
             }
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump(ports))
-        return yaml.safe_load(file.read_text())
+            file.write_text(json.dumps(ports))
+        return json.loads(file.read_text())
 
     def _link_formula(self):
         """Only what a user would install: the master walks all of its roots, again and again."""

@@ -13,18 +13,16 @@ import sysconfig
 from pathlib import Path
 
 # What for: {package: a program of it}.
-NEEDED = {
-    "venv": {},
-    "tests": {"etcd-server": "etcd", "bird": "bird"},
-    "lab": {
-        "etcd-server": "etcd",
-        "bird": "bird",
-        "docker.io": "dockerd",
-        "iproute2": "ip",
-        "iptables": "iptables",
-        "mmdebstrap": "mmdebstrap",
-    },
+TESTS = {
+    "etcd-server": "etcd",
+    "bird": "bird",
+    "iproute2": "ip",
+    "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
+    # Also where a machine was not booted with it: tests ask it about services.
+    "systemd": "systemctl",
 }
+NEEDED = {"venv": {}, "tests": TESTS, "lab": {**TESTS, "docker.io": "dockerd"}}
 # Debian starts these when it installs them, and at every boot; the lab runs its own, by hand.
 SERVICES = ("etcd", "bird", "bird6", "docker", "docker.socket", "containerd")
 PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

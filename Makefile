@@ -8,8 +8,7 @@ VENV := .venv
 VENV_READY := $(VENV)/ready
 BIN := $(VENV)/bin
 LAB := $(BIN)/python -m tests.lab
-# Programs that tests run by name find the environment's Python, with what Salt brought.
-PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest
 
 # `su` leaves root without these.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin

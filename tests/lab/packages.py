@@ -12,13 +12,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# What for: {package: a program of it}.
+# What for: {package: a program (or a file) of it}.
 TESTS = {
     "etcd-server": "etcd",
     "bird": "bird",
     "iproute2": "ip",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "procps": "sysctl",
+    # The stand-in calicoctl runs by Debian's own Python, as it does in the hosts.
+    "python3-yaml": "/usr/lib/python3/dist-packages/yaml/__init__.py",
     # Also where a machine was not booted with it: tests ask it about services.
     "systemd": "systemctl",
 }

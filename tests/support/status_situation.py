@@ -4,9 +4,11 @@ Run in namespaces of its own: make processes and sockets as asked, then be calic
     status_situation.py SITUATION.json CALICOCTL
 """
 
+import contextlib
 import ctypes
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,14 +24,24 @@ def main(situation, calicoctl):
     for directory in (PLACE, "/var/run/bird"):
         os.makedirs(directory, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
-    for name in situation["processes"]:
-        _process(name)
+    for name in situation.get("names", ()):
+        _named(name)
+    for argv in situation.get("command_lines", ()):
+        _started(argv)
     for name, answer in situation["sockets"].items():
         _socket(f"{PLACE}/{name}", answer.encode())
     return subprocess.call([calicoctl, "node", "status"])
 
 
-def _process(name):
+def _started(argv):
+    """A child that waits, and whose command line reads like this."""
+    # It takes any ``-f…`` for the name of its script, and waits for input that never comes.
+    with contextlib.suppress(FileExistsError):
+        Path("elix").touch(exist_ok=False)
+    subprocess.Popen(argv, executable=shutil.which("sed"), stdin=subprocess.PIPE)
+
+
+def _named(name):
     """A child that does nothing under this name."""
     read, write = os.pipe()
     if os.fork() == 0:

@@ -11,25 +11,26 @@ import re
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-RELEASES = ("1.6.3",)
 # A fixed date: the same sources give the same bytes.
 DATE = (1980, 1, 1, 0, 0, 0)
 STARTS = b"#!/usr/bin/python3 -E\n"
-MAIN = "import sys\nfrom calicoctl.program import main\nsys.exit(main(sys.argv[1:]))\n"
+MAIN = "import sys\nfrom calicoctl.program import main\nsys.exit(main({version!r}, sys.argv[1:]))\n"
+CLIENTS = ("etcdv2.py", "etcdv3.py")
 
 
-def build(out, release):
-    files = {"__main__.py": MAIN, "etcdv2.py": (HERE / "etcdv2.py").read_text()}
-    for path in sorted((HERE / "calicoctl").glob("*.py")):
-        if path.name != "__main__.py":
-            files[f"calicoctl/{path.name}"] = path.read_text()
-    start = "calicoctl/__init__.py"
-    files[start] = re.sub(r'RELEASE = ".*"', f'RELEASE = "{release}"', files[start])
+def build(out, version):
+    package = HERE / "calicoctl"
+    sources = (
+        [HERE / name for name in CLIENTS] + sorted(package.glob("*.py")) + sorted(package.glob("*.structs"))
+    )
+    files = {str(path.relative_to(HERE)): path.read_text() for path in sources}
+    files["__main__.py"] = MAIN.format(version=version)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        for name, text in files.items():
+        for name, text in sorted(files.items()):
             packed.writestr(zipfile.ZipInfo(name, DATE), text)
-            packed.writestr(zipfile.ZipInfo(f"{name}c", DATE), compiled(name, text))
+            if name.endswith(".py"):
+                packed.writestr(zipfile.ZipInfo(f"{name}c", DATE), compiled(name, text))
     temporary = out.with_name(out.name + ".new")
     temporary.write_bytes(STARTS + archive.getvalue())
     temporary.chmod(0o755)
@@ -47,9 +48,14 @@ def compiled(name, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--version", choices=RELEASES, default=RELEASES[-1])
+    parser.add_argument("--version", choices=known_versions(), default="1.6.3")
     arguments = parser.parse_args()
-    build(arguments.out, arguments.version)
+    build(arguments.out, f"v{arguments.version}")
+
+
+def known_versions():
+    """What can be played, read without running the package."""
+    return re.findall(r'name="v([\d.]+)"', (HERE / "calicoctl" / "versions.py").read_text())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,20 @@
 
 import json
 
-from .documents import as_number
 from .errors import CtlError
-from .store import BGP, V1
+from .keys_v1 import BGP, V1, dumps
+from .scalars import as_number
 
-LEVELS = ("none", "debug", "info", "warning", "error", "critical")
+DEFAULT_LEVEL = "info"
+# Felix's level: BIRD's
+LEVELS = {
+    "none": "none",
+    "debug": "debug",
+    "info": "info",
+    "warning": "none",
+    "error": "none",
+    "critical": "none",
+}
 RAW = {
     "felix": (f"{V1}/config", f"{V1}/host/{{node}}/config"),
     "bgp": (f"{BGP}/global", f"{BGP}/host/{{node}}"),
@@ -41,13 +50,11 @@ def _raw(client, action, name, value, node, component):
 
 
 def _simple(client, action, key, stored, default, shown):
-    if action == "set":
-        client.put(key, stored)
-    elif action == "unset":
-        client.delete(key)
-    else:
+    """To unset such a setting is to write its default."""
+    if action == "get":
         found = client.get(key)
-        return f"{default if found is None else shown(found)}\n"
+        return f"{shown(default if found is None else found)}\n"
+    client.put(key, stored if action == "set" else default)
     return ""
 
 
@@ -58,12 +65,12 @@ def _on_off(value):
 
 
 def _mesh(client, action, value, _node):
-    stored = json.dumps({"enabled": _on_off(value)}, separators=(",", ":")) if action == "set" else None
+    stored = dumps({"enabled": _on_off(value)}) if action == "set" else None
 
     def shown(found):
         return "on" if json.loads(found).get("enabled") else "off"
 
-    return _simple(client, action, f"{BGP}/global/node_mesh", stored, "on", shown)
+    return _simple(client, action, f"{BGP}/global/node_mesh", stored, dumps({"enabled": True}), shown)
 
 
 def _as_number(client, action, value, _node):
@@ -79,26 +86,27 @@ def _ipip(client, action, value, _node):
     def shown(found):
         return "on" if found == "true" else "off"
 
-    return _simple(client, action, f"{V1}/config/IpInIpEnabled", stored, "off", shown)
+    return _simple(client, action, f"{V1}/config/IpInIpEnabled", stored, "false", shown)
 
 
 def _log_level(client, action, value, node):
     bgp = f"{BGP}/host/{node}/loglevel" if node else f"{BGP}/global/loglevel"
-    felix = f"{V1}/host/{node}/config/LogSeverityScreen" if node else f"{V1}/config/LogSeverityScreen"
-    if action == "set":
-        if value not in LEVELS:
-            raise CtlError(f"error with field loglevel = '{value}'")
-        client.put(felix, value)
-        client.put(bgp, value)
-    elif action == "unset":
-        client.delete(felix)
-        client.delete(bgp)
-    else:
+    everywhere = f"{V1}/config/LogSeverityScreen"
+    felix = f"{V1}/host/{node}/config/LogSeverityScreen" if node else everywhere
+    if action == "get":
         found = client.get(felix)
         if found is None and node:
-            inherited = client.get(f"{V1}/config/LogSeverityScreen") or "info"
-            return f"{inherited} (inherited from global)\n"
-        return f"{found or 'info'}\n"
+            return f"{client.get(everywhere) or DEFAULT_LEVEL} (inherited from global)\n"
+        return f"{found or DEFAULT_LEVEL}\n"
+    if action == "unset" and node:
+        client.delete(felix)
+        client.delete(bgp)
+        return ""
+    level = value if action == "set" else DEFAULT_LEVEL
+    if level not in LEVELS:
+        raise CtlError(f"error with field loglevel = '{level}'")
+    client.put(felix, level)
+    client.put(bgp, LEVELS[level])
     return ""
 
 

@@ -1,23 +1,57 @@
-"""The command line: what is asked for, and where the answer goes."""
+"""The command line: what is asked for, who does it, and where the answer goes."""
 
 import sys
 
-from . import RELEASE, documents, settings
-from .errors import BadFile, CtlError, NoResources, NotFound
-from .kinds import KINDS, by_argument
+from . import settings
+from .errors import BadFile, CtlError, Missing, NotFound, OnStdout
+from .versions import VERSIONS
 
-PAST = {"create": "created", "apply": "applied", "replace": "replaced", "delete": "deleted"}
-FLAGS = ("--skip-exists", "--skip-not-exists", "--export", "--allow-version-mismatch", "-h", "--help")
-SHORT = {"-f": "--filename", "-o": "--output", "-c": "--config", "-n": "--node", "-w": "--workload"}
+COMMON = ("--config=", "-c")
+OF_RESOURCES = (*COMMON, "--namespace=", "--context=", "--allow-version-mismatch")
+OF_FILES = (*OF_RESOURCES, "--filename=", "-f", "--recursive", "-R", "--skip-empty")
+V1_IDENTITY = ("--node=", "--scope=", "--workload=", "--orchestrator=")
+SHORT = {
+    "-c": "--config=",
+    "-f": "--filename=",
+    "-o": "--output=",
+    "-p": "--patch=",
+    "-t": "--type=",
+    "-s": "--skip-not-exists",
+    "-R": "--recursive",
+    "-A": "--all-namespaces",
+    "-a": "--all-namespaces",
+}
+# command: its options; those of the first generation have other names for some
+OPTIONS = {
+    "get": (*OF_FILES, "--output=", "--all-namespaces", "--export", *V1_IDENTITY),
+    "create": (*OF_FILES, "--skip-exists"),
+    "apply": OF_FILES,
+    "replace": OF_FILES,
+    "delete": (*OF_FILES, "--skip-not-exists", *V1_IDENTITY),
+    "patch": (*OF_RESOURCES, "--patch=", "--type="),
+    "label": (*OF_RESOURCES, "--overwrite", "--remove"),
+    "config": (*COMMON, "--node=", "--raw="),
+    "ipam": (
+        *COMMON,
+        "--allow-version-mismatch",
+        "--ip=",
+        "--show-blocks",
+        "--show-borrowed",
+        "--show-configuration",
+        "--strictaffinity=",
+        "--max-blocks-per-host=",
+    ),
+    "datastore": (*COMMON, "--allow-version-mismatch"),
+    "version": (*COMMON, "--allow-version-mismatch", "--client"),
+    "node": (),
+}
+ONLY_FIRST = ("config",)
+NOT_FIRST = ("patch", "label", "datastore")
 
 
-def main(argv):
-    words, options = _arguments(argv)
-    try:
-        return _run(words, options)
-    except CtlError as error:
-        _say(f"{error}\n")
-        return 1
+def main(name, argv):
+    """Be calicoctl of this version; returns the exit code."""
+    return Program(VERSIONS[name]).run(argv)
 
 
 def _say(text):
@@ -25,251 +59,465 @@ def _say(text):
     sys.stdout.flush()
 
 
-def _arguments(argv):
-    words, options = [], {}
-    rest = list(argv)
-    while rest:
-        item = rest.pop(0)
-        if item in FLAGS:
-            options[item] = True
-        elif item.startswith("--") and "=" in item:
-            name, _, value = item.partition("=")
-            options[name] = value
-        elif item.startswith("--") or item in SHORT:
-            options[SHORT.get(item, item)] = rest.pop(0) if rest else ""
-        elif len(item) > 2 and item[:2] in SHORT:
-            options[SHORT[item[:2]]] = item[2:].removeprefix("=")
-        else:
-            words.append(item)
-    return words, options
+class Program:
+    def __init__(self, version):
+        self._version = version
+        self._options = {}
+        self._loaded = {}
 
-
-def _run(words, options):
-    command = words[0] if words else ""
-    if command in PAST:
-        return _change(command, words[1:], options)
-    if command == "get":
-        return _get(words[1:], options)
-    if command in ("config", "ipam"):
-        return _of_the_datastore(command, words[1:], options)
-    if words == ["version"]:
-        return _version(options)
-    if words == ["node", "status"]:
-        return _status()
-    raise CtlError(
-        f"Unknown command: {' '.join(words)}" if words else "Usage: calicoctl <command> [<args>...]"
-    )
-
-
-def _client(options):
-    return settings.client(options.get("--config", settings.DEFAULT))
-
-
-def _store(options):
-    from .store import Store
-
-    try:
-        return Store(_client(options))
-    except settings.Missing:
-        raise
-    except CtlError as error:
-        raise CtlError(f"Failed to create Calico API client: {error}") from None
-
-
-def _read(path):
-    if path == "-":
-        return sys.stdin.read()
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError as error:
-        raise BadFile(f"open {path}: {error.strerror.lower()}") from None
-
-
-def _asked_for(words, options):
-    """[(kind, resource)] of a file, or of a kind and a name on the command line."""
-    if "--filename" in options:
-        return documents.load(_read(options["--filename"]))
-    kind = by_argument(words[0]) if words else None
-    if kind is None:
-        raise CtlError(f"Resource type '{words[0] if words else ''}' is not supported")
-    metadata = {}
-    for option in ("node", "scope", "workload", "orchestrator"):
-        if options.get(f"--{option}") and option in kind.metadata:
-            metadata[option] = options[f"--{option}"]
-    found = []
-    for name in words[1:] or [None]:
-        own = dict(metadata)
-        if name is not None:
-            own[kind.argument] = _name(kind, name)
-        found.append((kind, {"metadata": own, "spec": {}}))
-    return found
-
-
-def _name(kind, text):
-    import ipaddress
-
-    if kind.name == "ipPool":
+    def run(self, argv):
         try:
-            return str(ipaddress.ip_network(text, strict=False))
-        except ValueError:
-            raise CtlError(f"invalid CIDR address: {text}") from None
-    if kind.name == "bgpPeer":
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            raise CtlError(f"invalid IP address: {text}") from None
-    return text
-
-
-# --- get -------------------------------------------------------------------------------------
-
-
-def _get(words, options):
-    import etcdv2
-
-    from . import output
-
-    store = None
-    try:
-        wanted = _asked_for(words, options)
-    except BadFile as error:
-        raise CtlError(f"Failed to execute command: {error}") from None
-    except CtlError as error:
-        raise CtlError(f"Failed to get resources: {error}") from None
-    store = _store(options)
-    resources = []
-    inherited = "64512"
-    try:
-        for kind, asked in wanted:
-            found = store.list(kind, asked["metadata"])
-            if not found and kind.missing_is_error and kind.argument in asked["metadata"]:
-                raise NotFound(f"{kind.shown}({kind.argument}={asked['metadata'][kind.argument]})")
-            resources.extend(found)
-        if wanted and wanted[0][0].name == "node" and options.get("--output") == "wide":
-            from .store import BGP
-
-            inherited = store.client.get(f"{BGP}/global/as_num") or inherited
-    except (CtlError, etcdv2.EtcdError) as error:
-        raise CtlError(f"Failed to get resources: {error}") from None
-    kind = wanted[0][0] if wanted else KINDS[0]
-    try:
-        _say(output.render(options.get("--output"), kind, resources, inherited))
-    except output.TemplateError as error:
-        _say(f"{error}\n")
-    return 0
-
-
-# --- create, apply, replace, delete ----------------------------------------------------------
-
-
-def _change(verb, words, options):
-    try:
-        wanted = _asked_for(words, options)
-    except BadFile as error:
-        raise CtlError(f"Failed to execute command: {error}") from None
-    except CtlError:
-        raise NoResources("No resources specified in file") from None
-    if not wanted:
-        raise NoResources("No resources specified in file")
-    store = _store(options)
-    done, failure = _each(verb, store, wanted, options)
-    names = {kind.name for kind, _resource in wanted}
-    one = names.pop() if len(names) == 1 else None
-    return _report(verb, done, len(wanted), one, failure)
-
-
-def _each(verb, store, wanted, options):
-    """How many were handled, and what ended it."""
-    import etcdv2
-
-    for number, (kind, resource) in enumerate(wanted):
-        try:
-            documents.required(kind, resource["metadata"])
-            if verb in ("create", "apply", "replace"):
-                store.initialise()
-            _do(verb, store, kind, resource)
-        except NotFound as error:
-            if "--skip-not-exists" not in options:
-                return number, error
-        except (CtlError, etcdv2.EtcdError) as error:
-            exists = verb == "create" and "already exists" in str(error)
-            if not (exists and "--skip-exists" in options):
-                return number, error
-    return len(wanted), None
-
-
-def _do(verb, store, kind, resource):
-    if verb == "apply":
-        store.write(kind, resource)
-    elif verb == "delete":
-        store.delete(kind, resource["metadata"])
-    else:
-        getattr(store, verb)(kind, resource)
-
-
-def _report(verb, done, total, one, failure):
-    if failure is None:
-        of_kind = f"'{one}' " if one else ""
-        _say(f"Successfully {PAST[verb]} {done} {of_kind}resource(s)\n")
+            words = self._parsed(argv)
+            getattr(self, f"_{words[0]}_command")(words[1:])
+        except OnStdout as error:
+            _say(f"{error}\n")
+            return 1
+        except CtlError as error:
+            self._complain(error)
+            return 1
         return 0
-    if done:
-        of_kind = f"'{one}' " if one else ""
-        _say(f"Partial success: {PAST[verb]} the first {done} out of {total} {of_kind}resources:\n")
-        _say(f"Hit error: {failure}\n")
-    elif total == 1:
-        _say(f"Failed to {verb} '{one}' resource: {failure}\n")
-    else:
-        of_kind = f"'{one}' " if one else ""
-        _say(f"Failed to {verb} any {of_kind}resources: {failure}\n")
-    return 1
 
+    def _complain(self, error):
+        from .status import Halted
 
-# --- the rest --------------------------------------------------------------------------------
+        # In the middle of a line: the first generation leaves it like that.
+        end = "" if isinstance(error, Halted) and self._version.first else "\n"
+        stream = sys.stderr if self._version.errors_to_stderr else sys.stdout
+        sys.stdout.flush()
+        stream.write(f"{error}{end}")
 
+    def _words(self, text):
+        """The begin of an error as this version writes it."""
+        return text[0].lower() + text[1:] if self._version.small_letters else text
 
-def _of_the_datastore(command, words, options):
-    import etcdv2
+    # --- arguments ---
 
-    client = _client(options)
-    action = words[0] if words else ""
-    try:
-        if command == "ipam":
-            from . import ipam
+    def _parsed(self, argv):
+        """The words among the arguments; options are kept apart."""
+        first = next((word for word in argv if not word.startswith("-")), "")
+        if not first:
+            raise OnStdout("Usage:\n  calicoctl [options] <command> [<args>...]")
+        unknown = NOT_FIRST if self._version.first else ONLY_FIRST
+        if first not in OPTIONS or first in unknown:
+            raise OnStdout(f"Unknown command: {first}")
+        words, rest = [], list(argv)
+        while rest:
+            item = rest.pop(0)
+            if not item.startswith("-") or item == "-":
+                words.append(item)
+                continue
+            name, sign, value = item.partition("=")
+            if not name.startswith("--"):
+                name, sign, value = item[:2], "=" if len(item) > 2 else "", item[2:].removeprefix("=")
+            name = self._long(name)
+            if name.endswith("="):
+                self._options[name[:-1]] = value if sign else rest.pop(0) if rest else self._refuse(argv)
+            else:
+                self._options[name] = True
+            if name not in OPTIONS[first]:
+                self._refuse(argv)
+        return words
 
-            text, code = ipam.run(client, action, options.get("--ip", ""))
-            _say(text)
-            return code
+    def _long(self, name):
+        """An option's long name, with ``=`` where it takes a value."""
+        if name == "-n":
+            return "--node=" if self._version.first else "--namespace="
+        name = SHORT.get(name, name)
+        known = {option for options in OPTIONS.values() for option in options}
+        return f"{name}=" if f"{name}=" in known else name
+
+    def _refuse(self, argv):
+        raise CtlError(
+            f"Invalid option: 'calicoctl {' '.join(argv)}'. "
+            "Use flag '--help' to read about a specific subcommand."
+        )
+
+    # --- parts that are made when they are needed ---
+
+    def _part(self, name, make):
+        if name not in self._loaded:
+            self._loaded[name] = make()
+        return self._loaded[name]
+
+    @property
+    def _schema(self):
+        from . import structs
+
+        generation = "v1" if self._version.first else "v3"
+        return self._part("schema", lambda: structs.load(generation, self._version.number))
+
+    @property
+    def _kinds(self):
+        from .kinds import Kinds
+
+        return self._part("kinds", lambda: Kinds(self._version))
+
+    @property
+    def _reader(self):
+        from .documents import Reader
+
+        return self._part("reader", lambda: Reader(self._version, self._kinds, self._schema))
+
+    def _client(self):
+        path = self._options.get("--config", settings.DEFAULT)
+        return self._part("client", lambda: settings.client(path, self._version))
+
+    @property
+    def _layout(self):
+        """Of the datastore; that it cannot be had is told in one way by all commands on resources."""
+        if self._version.first:
+            from .layout_v1 import Layout
+        else:
+            from .layout_v3 import Layout
+        try:
+            client = self._client()
+        except Missing:
+            raise
+        except CtlError as error:
+            raise OnStdout(f"Failed to create Calico API client: {error}") from None
+        return self._part("layout", lambda: Layout(client, self._version, self._kinds, self._schema))
+
+    @property
+    def _store_errors(self):
+        if self._version.first:
+            import etcdv2 as etcd
+        else:
+            import etcdv3 as etcd
+        return (etcd.EtcdError,)
+
+    # --- what is asked for ---
+
+    def _asked_for(self, words):
+        """[(kind, resource)] of a file, or of a kind and names on the command line."""
+        if "--filename" in self._options:
+            found = self._reader.load(self._text(self._options["--filename"]))
+            if self._version.first:
+                from .rules_v1 import check
+
+                for kind, resource in found:
+                    check(kind, resource)
+            return found
+        word = words[0] if words else ""
+        kind = self._kinds.by_argument(word)
+        if kind is None:
+            lead = "Resource" if self._version.first else "resource"
+            raise CtlError(f"{lead} type '{word}' is not supported")
+        metadata = {
+            option: self._options[f"--{option}"]
+            for option in kind.options
+            if self._options.get(f"--{option}")
+        }
+        found = []
+        for name in words[1:] or [None]:
+            named = {} if name is None else {kind.argument: self._name(kind, name)}
+            found.append((kind, {"metadata": {**metadata, **named}, "spec": {}}))
+        return found
+
+    @staticmethod
+    def _text(path):
+        if path == "-":
+            return sys.stdin.read()
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except OSError as error:
+            raise BadFile(f"open {path}: {error.strerror.lower()}") from None
+
+    def _name(self, kind, text):
+        """A name on the command line as the metadata has it."""
+        import ipaddress
+
+        try:
+            if kind.argument == "cidr":
+                return str(ipaddress.ip_network(text, strict=False))
+            if kind.argument == "peerIP":
+                return str(ipaddress.ip_address(text))
+        except ValueError:
+            what = "CIDR" if kind.argument == "cidr" else "IP"
+            raise CtlError(f"invalid {what} address: {text}") from None
+        return text
+
+    def _check_cluster_version(self):
+        """Calico's newer commands want a cluster of their own version."""
+        if not self._version.checks_cluster_version or self._options.get("--allow-version-mismatch"):
+            return
+        try:
+            layout = self._layout
+        except OnStdout:
+            # It will fail at what it was asked to do.
+            return
+        found = self._cluster_information(layout).get("calicoVersion", "").removeprefix("v").partition("-")[0]
+        if found and found != self._version.name[1:]:
+            raise CtlError(
+                f"{self._words('Version mismatch.')}\nClient Version:   {self._version.name}\n"
+                f"Cluster Version:  {found}\nUse --allow-version-mismatch to override.\n"
+            )
+
+    def _cluster_information(self, layout):
+        kind = self._kinds.by_argument("clusterinformation")
+        try:
+            return layout.get(kind, {"name": "default"})["spec"]
+        except NotFound:
+            return {}
+
+    # --- commands on resources ---
+
+    def _get_command(self, words):
+        from . import gotemplate, output
+
+        form, value = output.checked(self._options.get("--output", "ps"))
+        failed = self._words("Failed to get resources")
+        try:
+            self._check_cluster_version()
+            wanted = self._asked_for(words)
+        except BadFile as error:
+            raise CtlError(f"{self._words('Failed to execute command')}: {error}") from None
+        except CtlError as error:
+            raise CtlError(f"{failed}: {error}") from None
+        layout = self._layout
+        try:
+            results, errors = self._found(layout, wanted)
+            printer = output.Printer(self._version, self._schema, layout.as_number)
+            spaced = bool(self._options.get("--all-namespaces") or self._options.get("--namespace"))
+            _say(printer.render(form, value, results, spaced))
+        except (gotemplate.TemplateError, output.HeadingError) as error:
+            if not self._version.printer_errors_pass:
+                raise CtlError(str(error)) from None
+            return _say(f"{error}\n")
+        except self._store_errors as error:
+            raise CtlError(f"{failed}: {error}") from None
+        if errors:
+            raise CtlError("\n".join(map(str, errors)))
+
+    def _found(self, layout, wanted):
+        """What was found, and what was not; the first generation ends at the first error."""
+        from .output import Found
+        from .resources import exported, place
+
+        results, errors = [], []
+        for kind, asked in wanted:
+            metadata = asked["metadata"]
+            try:
+                if not self._version.first:
+                    place(kind, asked, self._options)
+                if self._version.first or not metadata.get("name"):
+                    results.append(Found(kind, *layout.list(kind, metadata)))
+                    continue
+                one = layout.get(kind, metadata)
+                if self._options.get("--export"):
+                    one = exported(one)
+                results.append(Found(kind, [one], is_list=False))
+            except CtlError as error:
+                if self._version.first:
+                    raise CtlError(f"Failed to get resources: {error}") from None
+                errors.append(error)
+        return results, errors
+
+    def _change(self, verb, words):
+        from . import resources
+
+        try:
+            self._check_cluster_version()
+            wanted = self._asked_for(words)
+        except BadFile as error:
+            raise CtlError(f"{self._words('Failed to execute command')}: {error}") from None
+        except CtlError:
+            if not self._version.first:
+                raise
+            wanted = []
+        if not wanted:
+            if self._options.get("--skip-empty"):
+                return _say("No resources specified\n")
+            where = "" if self._version.first else f" {self._options.get('--filename')}"
+            raise CtlError(f"{self._words('No resources specified in file')}{where}")
+        layout = self._layout
+        if verb in resources.WRITES and not self._version.first:
+            layout.initialise()
+        outcome = resources.do_each(layout, self._version, verb, wanted, self._options, self._store_errors)
+        resources.report(self._version, verb, outcome, _say, self._words)
+
+    def _create_command(self, words):
+        self._change("create", words)
+
+    def _apply_command(self, words):
+        self._change("apply", words)
+
+    def _replace_command(self, words):
+        self._change("replace", words)
+
+    def _delete_command(self, words):
+        self._change("delete", words)
+
+    def _patch_command(self, words):
+        from . import resources
+
+        self._check_cluster_version()
+        ((kind, asked),) = self._asked_for(words)
+        resources.place(kind, asked, self._options)
+        layout = self._layout
+        try:
+            stored = layout.get(kind, asked["metadata"])
+            new = resources.patched(
+                self._reader, kind, stored, self._options.get("--patch", ""), self._version
+            )
+            try:
+                layout.update(kind, new, stored)
+            except CtlError as error:
+                raise CtlError(f"updating existing resource: {error}") from None
+        except CtlError as error:
+            raise CtlError(f"{self._words('Hit error')}: {error}") from None
+        _say(f"Successfully patched 1 '{kind.name}' resource\n")
+
+    def _label_command(self, words):
+        from . import resources
+
+        self._check_cluster_version()
+        kind_word, name, change = words
+        ((kind, asked),) = self._asked_for([kind_word, name])
+        resources.place(kind, asked, self._options)
+        remove = self._options.get("--remove")
+        key, sign, value = change.partition("=")
+        if bool(sign) == bool(remove) or "=" in value:
+            raise CtlError(f"invalid label {change}")
+        layout = self._layout
+        try:
+            stored = layout.get(kind, asked["metadata"])
+        except NotFound:
+            raise CtlError(f"{kind_word} {name} not found") from None
+        value = None if remove else value
+        overwrite = self._options.get("--overwrite")
+        full_stop = "" if self._version.small_letters else "."
+        labels, there = resources.relabelled(stored["metadata"], key, value, overwrite, kind_word, full_stop)
+        new = {**stored, "metadata": {**stored["metadata"], "labels": labels}}
+        try:
+            layout.update(kind, new, stored)
+        except CtlError:
+            raise CtlError(f"failed to update {kind_word} {name}, label not changed") from None
+        if remove:
+            _say(f"Successfully removed label {key} from {kind_word} {name}\n")
+        else:
+            done = "updated" if there else "set"
+            _say(f"Successfully {done} label {key} on {kind_word} {name}\n")
+
+    # --- the rest ---
+
+    def _config_command(self, words):
         from . import configure
 
-        name, value = ([*words[1:], "", ""])[:2]
-        _say(configure.run(client, action, name, value, options.get("--node"), options.get("--raw")))
-        return 0
-    except (CtlError, etcdv2.EtcdError) as error:
-        raise CtlError(f"Error executing command: {error}") from None
-
-
-def _version(options):
-    import etcdv2
-
-    from .store import V1
-
-    _say(f"Client Version:    v{RELEASE}\nBuild date:        unknown\nGit commit:        standin\n")
-    client = _client(options)
-    for title, name in (("Cluster Version:", "CalicoVersion"), ("Cluster Type:", "ClusterType")):
+        client = self._client()
+        action, name, value = ([*words, "", "", ""])[:3]
         try:
-            found = client.get(f"{V1}/config/{name}") or "unknown"
-        except etcdv2.EtcdError as error:
-            found = f"unknown ({error})"
-        _say(f"{title:<19}{found}\n")
-    return 0
+            node, raw = self._options.get("--node"), self._options.get("--raw")
+            _say(configure.run(client, action, name, value, node, raw))
+        except (CtlError, *self._store_errors) as error:
+            raise CtlError(f"Error executing command: {error}") from None
 
+    def _ipam_command(self, words):
+        from . import ipam
 
-def _status():
-    from . import status
+        action = words[0] if words else ""
+        if action == "check" and self._version.ipam_check_needs_kubernetes:
+            raise CtlError("KUBECONFIG environment variable or --kubeconfig parameter not set")
+        address = None
+        if "--ip" in self._options or action == "release":
+            address = ipam.address_of(self._options.get("--ip", ""))
+        self._check_cluster_version()
+        layout = self._layout
+        try:
+            _say(self._ipam_text(ipam, layout, action, address))
+        except self._store_errors as error:
+            raise CtlError(f"Error executing command: {error}") from None
 
-    try:
-        return status.run(_say)
-    except status.Halted as error:
-        _say(f"Error executing command: {error}")
-        return 1
+    def _ipam_text(self, ipam, layout, action, address):
+        client = layout.client
+        if action == "release":
+            return ipam.release(client, address)
+        if action == "configure":
+            affinity, most = (
+                self._options.get(f"--{name}") for name in ("strictaffinity", "max-blocks-per-host")
+            )
+            return ipam.configure(client, affinity, most)
+        if action == "check":
+            return ipam.check(client, self._pools(layout), *self._addresses_in_use(layout))
+        if self._version.first:
+            return ipam.show_address_v1(client, address)
+        if address is not None:
+            return ipam.show_address(client, address, self._version)
+        if self._options.get("--show-configuration"):
+            return ipam.show_configuration(client, self._version.ipam_properties)
+        if self._options.get("--show-borrowed"):
+            return ipam.borrowed(client)
+        return ipam.usage(client, self._pools(layout), self._options.get("--show-blocks", False))
+
+    def _pools(self, layout):
+        import ipaddress
+
+        found, _revision = layout.list(self._kinds.by_argument("ippool"), {})
+        return [ipaddress.ip_network(pool["spec"]["cidr"]) for pool in found]
+
+    def _addresses_in_use(self, layout):
+        """Tunnel addresses by node, and addresses by workload endpoint."""
+        import ipaddress
+
+        nodes, _revision = layout.list(self._kinds.by_argument("node"), {})
+        tunnels = [
+            [
+                ipaddress.ip_address(address)
+                for address in (
+                    (node["spec"].get("bgp") or {}).get("ipv4IPIPTunnelAddr"),
+                    node["spec"].get("ipv4VXLANTunnelAddr"),
+                )
+                if address
+            ]
+            for node in nodes
+        ]
+        endpoints, _revision = layout.list(self._kinds.by_argument("workloadendpoint"), {})
+        workloads = [
+            [ipaddress.ip_interface(network).ip for network in endpoint["spec"].get("ipNetworks") or []]
+            for endpoint in endpoints
+        ]
+        return tunnels, workloads
+
+    def _datastore_command(self, words):
+        """``datastore migrate lock|unlock``: nothing may be written meanwhile, by nobody."""
+        locked = words == ["migrate", "lock"]
+        layout = self._layout
+        kind = self._kinds.by_argument("clusterinformation")
+        stored = layout.get(kind, {"name": "default"})
+        layout.update(kind, {**stored, "spec": {**stored["spec"], "datastoreReady": not locked}}, stored)
+        _say("Datastore locked.\n" if locked else "Datastore unlocked.\n")
+
+    def _version_command(self, _words):
+        version = self._version
+        built = f"Build date:        {version.build_date}\n" if version.build_date else ""
+        _say(f"Client Version:    {version.name}\n{built}Git commit:        {version.commit}\n")
+        if self._options.get("--client"):
+            return
+        for title, found in self._cluster_words():
+            _say(f"{title:<19}{found or 'unknown'}\n")
+
+    def _cluster_words(self):
+        titles = ("Cluster Version:", "Cluster Type:")
+        if not self._version.first:
+            found = self._cluster_information(self._layout)
+            return list(zip(titles, (found.get("calicoVersion"), found.get("clusterType")), strict=True))
+        from .keys_v1 import V1
+
+        client = self._client()
+        found = []
+        for title, name in zip(titles, ("CalicoVersion", "ClusterType"), strict=True):
+            try:
+                found.append((title, client.get(f"{V1}/config/{name}")))
+            except self._store_errors as error:
+                found.append((title, f"unknown ({error})"))
+        return found
+
+    def _node_command(self, words):
+        if words != ["status"]:
+            raise OnStdout(f"Unknown command: node {' '.join(words)}")
+        from . import status
+
+        try:
+            status.run(self._version, _say)
+        except status.Halted as error:
+            raise status.Halted(f"{self._words('Error executing command')}: {error}") from None

@@ -4,12 +4,12 @@ import os
 import re
 import socket
 
-from .errors import CtlError
+from .borders import bordered
+from .errors import CtlError, OnStdout
 
 SOCKETS = ("/var/run/calico/{}", "/var/run/bird/{}")
 TYPES = {"Mesh": "node-to-node mesh", "Node": "node specific", "Global": "global"}
 HEADINGS = ("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO")
-WRAP = 30
 LINE_TIMEOUT = 2
 
 
@@ -17,39 +17,52 @@ class Halted(CtlError):
     """The command ends in the middle of its output."""
 
 
-def run(write):
-    """Write the report piece by piece; the exit code is returned."""
+def run(version, write):
+    """Write the report piece by piece."""
     if os.geteuid() != 0:
-        write("Need super user privileges: Operation not permitted\n")
-        return 1
-    running = _processes()
-    if "calico-felix" not in running:
-        write("Calico process is not running.\n")
-        return 1
+        raise OnStdout("Need super user privileges: Operation not permitted")
+    runs = _by_name() if version.felix_by_name else _by_command_line()
+    if not runs("calico-felix") and (version.felix_by_name or not runs("calico-node", "-felix")):
+        raise CtlError("Calico process is not running.")
     write("Calico process is running.\n")
-    if not running & {"bird", "bird6", "calico-bgp-daemon"}:
-        write("\nNone of the BGP backend processes (BIRD or GoBGP) are running.\n")
-        return 0
-    for version, name, separator in ((4, "bird", "."), (6, "bird6", ":")):
-        if name in running:
-            write(f"\nIPv{version} BGP status\n")
-            _family(write, version, f"{name}.ctl", separator)
+    if not any(runs(name) for name in version.backend_names):
+        write(f"\n{version.backends}\n")
+        return
+    for family, name, separator in ((4, "bird", "."), (6, "bird6", ":")):
+        if runs(name):
+            write(f"\nIPv{family} BGP status\n")
+            _family(write, family, f"{name}.ctl", separator)
         else:
-            write(f"\nINFO: BIRDv{version} process: '{name}' is not running.\n")
+            write(f"\nINFO: BIRDv{family} process: '{name}' is not running.\n")
     write("\n")
-    return 0
 
 
-def _processes():
-    names = set()
+def _by_name():
+    """A function that tells whether a process of this name runs."""
+    names = {text.decode(errors="replace").strip() for text in _of_each_process("comm")}
+    return lambda name: name in names
+
+
+def _by_command_line():
+    """
+    A function that tells whether a process with these words runs.
+
+    One word at its place is enough, as it is in the original: any calico-node satisfies it.
+    """
+    lines = [text.decode(errors="replace").split("\0") for text in _of_each_process("cmdline")]
+    return lambda *words: any(
+        word == there for line in lines for word, there in zip(words, line, strict=False)
+    )
+
+
+def _of_each_process(file_name):
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open(f"/proc/{entry}/comm", encoding="utf-8") as file:
-                    names.add(file.read().strip())
+                with open(f"/proc/{entry}/{file_name}", "rb") as file:
+                    yield file.read()
             except OSError:
                 continue
-    return names
 
 
 def _family(write, version, name, separator):
@@ -70,7 +83,7 @@ def _family(write, version, name, separator):
     with sock:
         peers = _peers(sock, path, separator)
     if peers:
-        write(_table(peers))
+        write(bordered(HEADINGS, peers))
     else:
         write(f"No IPv{version} peers found.\n")
 
@@ -121,35 +134,3 @@ def _row(text, separator, peers):
     if match:
         address = match[2].replace("_", separator)
         peers.append((address, TYPES[match[1]], words[3], words[4], " ".join(words[5:])))
-
-
-def _table(peers):
-    rows = [[_wrapped(cell) for cell in peer] for peer in peers]
-    # A wrapped cell leaves its column as wide as the limit, not as its longest line.
-    widths = [
-        max(len(heading), *(min(len(peer[column]), WRAP) for peer in peers))
-        for column, heading in enumerate(HEADINGS)
-    ]
-    border = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
-    out = border
-    out += "|" + "|".join(_centred(h, w) for h, w in zip(HEADINGS, widths, strict=True)) + "|\n" + border
-    for row in rows:
-        for number in range(max(map(len, row))):
-            cells = [cell[number] if number < len(cell) else "" for cell in row]
-            out += "|" + "|".join(f" {c.ljust(w)} " for c, w in zip(cells, widths, strict=True)) + "|\n"
-    return out + border
-
-
-def _centred(text, width):
-    gap = width - len(text)
-    return " " * (gap // 2 + 1) + text + " " * (gap - gap // 2 + 1)
-
-
-def _wrapped(text):
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > WRAP:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines

@@ -284,6 +284,35 @@ def _pools():
     return found
 
 
+def node_unused(name):
+    """
+    No workload endpoint of the datastore lies on this minion's node; nothing is changed.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        The node has no workloads:
+          calico.node_unused:
+            - failhard: true
+    """
+    ret = _report(name)
+    try:
+        plan = __salt__["calico.node_plan"]()
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    return _refused_in_use(ret, plan) or dict(ret, comment="Node %s has no workloads" % plan["node"])
+
+
+def _refused_in_use(ret, plan):
+    if not plan["in_use"]:
+        return None
+    shown = ", ".join(plan["in_use"][:5])
+    comment = "Node %s still has %d workloads (%s): move or end them first"
+    return dict(ret, result=False, comment=comment % (plan["node"], len(plan["in_use"]), shown))
+
+
 def node_absent(name):
     """
     This minion's node is not in the datastore. It is refused while workloads remain on it.
@@ -301,13 +330,9 @@ def node_absent(name):
         plan = __salt__["calico.node_plan"]()
         if not plan["changes"]:
             return dict(ret, comment="The datastore knows no node %s" % plan["node"])
-        if plan["in_use"]:
-            comment = "Node %s still has %d workloads (%s): move or end them first" % (
-                plan["node"],
-                len(plan["in_use"]),
-                ", ".join(plan["in_use"][:5]),
-            )
-            return dict(ret, result=False, comment=comment)
+        refused = _refused_in_use(ret, plan)
+        if refused:
+            return refused
         if __opts__["test"]:
             comment = "Node %s would be removed" % plan["node"]
             return dict(ret, result=None, changes=plan["changes"], comment=comment)

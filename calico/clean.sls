@@ -4,6 +4,16 @@
 include:
   - calico.preflight
 
+{%- if calico.clean.datastore is sameas true %}
+
+# Asked first: refused later, calico-node would have been stopped for nothing.
+The node has no workloads:
+  calico.node_unused:
+    - failhard: true
+    - require:
+      - sls: calico.preflight
+{%- endif %}
+
 calico-node is stopped:
   service.dead:
     - name: calico-node

@@ -4,6 +4,13 @@
 include:
   - calico.config
 
+# Salt reloads systemd where a loaded unit changed, but not where one came back that had been removed.
+systemd has read calico-node's unit:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: calico-node's unit is written
+
 # Says so also where an earlier run changed the files and was ended before it could restart anything.
 calico-node's container is current:
   calico.container_current:

@@ -66,7 +66,7 @@ class Fleet:
 
     # --- what can be seen --------------------------------------------------------------------
 
-    def keys(self):
+    def datastore(self):
         """All of Calico's keys in etcd with their values."""
         return self.etcd().tree("/calico")[0]
 
@@ -81,12 +81,12 @@ class Fleet:
         """Nothing on the hosts, their containers or in the datastore changes meanwhile."""
         hosts = hosts or self.hosts
         before = {host.name: seen(host) for host in hosts}
-        keys = self.keys() if datastore else None
+        keys = self.datastore() if datastore else None
         yield
         for host in hosts:
             assert seen(host) == before[host.name]
         if datastore:
-            assert self.keys() == keys
+            assert self.datastore() == keys
 
 
 class States(dict):

@@ -1,0 +1,51 @@
+"""calico.clean takes back what the formula made, and nothing else."""
+
+from tests.integration import fleet as fleets
+from tests.lab import workloads
+
+OURS = (
+    "/etc/systemd/system/calico-node.service",
+    "/etc/calico",
+    "/etc/cni/net.d/10-calico.conf",
+    "/usr/local/bin/calicoctl",
+)
+
+
+def test_what_was_made_is_gone_and_the_rest_is_there(fleet, host):
+    foreign = "/etc/cni/net.d/99-loopback.conf"
+    host.write(foreign, "{}\n")
+    host.exec("iptables -N LAB-FOREIGN && iptables -A LAB-FOREIGN -j RETURN")
+    fleet.undo.callback(host.exec, f"rm -f {foreign}; iptables -F LAB-FOREIGN; iptables -X LAB-FOREIGN")
+    rules = host.exec("iptables-save | grep -v '^[#:]'").stdout
+    keys = fleet.datastore()
+    with fleet.untouched(host):
+        assert not fleet.apply(host, sls="calico.clean", test=True)[host.name].failures
+
+    fleet.converge(host, sls="calico.clean")
+    left = host.exec(["ls", "-d", *OURS], check=False).stdout
+    assert left == ""
+    assert fleets.container(host) == ""
+    assert "calico" not in host.exec("systemctl list-units --all --no-legend 'calico*'").stdout
+    assert host.read(foreign) == "{}\n"
+    assert host.exec("iptables-save | grep -v '^[#:]'").stdout == rules
+    assert fleet.datastore() == keys
+
+    with fleet.untouched(host):
+        assert fleet.converge(host, sls="calico.clean")[host.name].changed == set()
+    fleet.converge(host)
+    fleets.ready(fleet)
+
+
+def test_the_node_leaves_the_datastore_only_when_asked_and_without_workloads(fleet, host):
+    fleet.pillar({"clean": {"datastore": True}})
+    with fleet.untouched(host):
+        refused = fleet.apply(host, sls="calico.clean")[host.name]
+    assert refused.retcode
+    assert "w1" in refused.failures
+    assert f"/calico/v1/host/{host.name}/metadata" in fleet.datastore()
+
+    workloads.detach(fleet.lab, host, "w1")
+    fleet.converge(host, sls="calico.clean")
+    assert not [key for key in fleet.datastore() if f"/host/{host.name}/" in key]
+    with fleet.untouched(host):
+        assert fleet.converge(host, sls="calico.clean")[host.name].changed == set()

@@ -63,6 +63,8 @@ PLUGINS = "/opt/cni/bin"
 DIRECT = ("bgpPeer", "ipPool", "node")
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
+# Kinds of expected sessions in the words that calicoctl and peers() have for them.
+SESSION_TYPES = {"mesh": "node-to-node mesh", "global": "global", "node": "node specific"}
 # Kernel and docker answer at once; an image may have to cross the network.
 COMMAND_DEADLINE = 30
 # Waiting for sessions, in seconds: between looks at BIRD, between readings of the datastore, and how
@@ -792,7 +794,11 @@ def _expected(checked, cluster):
         sessions = calico_topology.expected_sessions(cluster, _node_name(checked))
     except calico_topology.NotRegistered as err:
         raise CommandExecutionError(str(err)) from err
-    return [session for session in sessions if session["node"] not in absent]
+    return [
+        dict(session, type=SESSION_TYPES[session["type"]])
+        for session in sessions
+        if session["node"] not in absent
+    ]
 
 
 def ready(timeout=0):

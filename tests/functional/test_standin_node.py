@@ -368,7 +368,7 @@ def image(tmp_path_factory):
         assert json.load(outer.extractfile(manifest["Config"]))["config"]["Cmd"] == ["start_runit"]
         for name in manifest["Layers"]:
             with tarfile.open(fileobj=outer.extractfile(name)) as layer:
-                layer.extractall(root, filter="fully_trusted")
+                layer.extractall(root)
     return root
 
 

@@ -41,7 +41,7 @@ def prepare_calicoctl(settings):
     source = settings.calicoctl or _built(
         f"calicoctl-{settings.calicoctl_version}",
         STANDINS / "build_calicoctl.py",
-        [*STANDINS.glob("*calicoctl*"), STANDINS / "etcdv2.py"],
+        [*STANDINS.glob("*calicoctl*"), *STANDINS.glob("etcdv*.py")],
         ["--version", settings.calicoctl_version],
     )
     (salt.FILES / "lab").mkdir(parents=True, exist_ok=True)

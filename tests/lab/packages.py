@@ -33,12 +33,14 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def missing(purpose):
-    absent = [
-        package for package, program in NEEDED[purpose].items() if not shutil.which(program, path=PLACES)
-    ]
+    absent = [package for package, proof in NEEDED[purpose].items() if not _is_there(proof)]
     if sys.prefix == sys.base_prefix:
         absent += _missing_for_environments()
     return absent
+
+
+def _is_there(proof):
+    return os.path.isfile(proof) or shutil.which(proof, path=PLACES)
 
 
 def _missing_for_environments():

@@ -2,8 +2,9 @@
 
 import json
 
+from .blocks import dumps
 from .errors import CtlError
-from .keys_v1 import BGP, V1, dumps
+from .keys_v1 import BGP, V1
 from .scalars import as_number
 
 DEFAULT_LEVEL = "info"

@@ -1,7 +1,7 @@
 """Input files: YAML to resources, strictly, and the words for what is wrong with them."""
 
-import json
 import re
+import sys
 
 from . import structs
 from .errors import BadFile, CtlError
@@ -38,9 +38,10 @@ class WrapperWords:
 
     def wrong_type(self, value, struct, path, wanted):
         name = path.rpartition(".")[2]
-        described = (
-            f"string '{value}'" if isinstance(value, str) else f"{_json_kind(value)} '{_shown(value)}'"
-        )
+        kind = _json_kind(value)
+        if not path or kind in ("object", "array"):
+            return self.bad(f"json: cannot unmarshal {kind} into Go value of type {wanted}")
+        described = f"{kind} '{str(value).lower() if kind == 'bool' else value}'"
         return self.bad(f"cannot parse {described} into field {struct}.{name} of type {wanted}")
 
     def no_text(self, _struct, _path):
@@ -84,10 +85,6 @@ def _json_kind(value):
     return {dict: "object", list: "array", str: "string"}.get(type(value), "number")
 
 
-def _shown(value):
-    return json.dumps(value) if isinstance(value, (dict, list, bool)) else value
-
-
 def parse_yaml(text, words):
     """All documents in TEXT that say something."""
     import yaml
@@ -96,6 +93,19 @@ def parse_yaml(text, words):
         return [document for document in yaml.load_all(text, Loader=_loader()) if document is not None]
     except yaml.YAMLError as error:
         raise BadFile(f"{words.bad_yaml}{_go_words(error)}") from None
+
+
+def text_of(path):
+    """What a file, or ``-`` for stdin, says."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read().decode()
+        with open(path, "rb") as file:
+            return file.read().decode()
+    except UnicodeDecodeError:
+        raise BadFile("error parsing document: yaml: control characters are not allowed") from None
+    except OSError as error:
+        raise BadFile(f"open {path}: {error.strerror.lower()}") from None
 
 
 def _loader():

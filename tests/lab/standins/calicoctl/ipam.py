@@ -138,6 +138,8 @@ def configure(client, strict_affinity, max_blocks):
         found["strict_affinity"] = strict_affinity == "true"
         said += f"Successfully set StrictAffinity to: {strict_affinity}\n"
     if max_blocks is not None:
+        if not max_blocks.isdigit():
+            raise CtlError(f'strconv.Atoi: parsing "{max_blocks}": invalid syntax')
         found["maxBlocksPerHost"] = int(max_blocks)
         said += f"Successfully set MaxBlocksPerHost to: {max_blocks}\n"
     client.put(CONFIG, blocks.dumps(found))

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 
+from .blocks import dumps
 from .policy_rules import from_backend, to_backend
 
 V1 = "/calico/v1"
@@ -14,10 +15,6 @@ PROFILES = f"{V1}/policy/profile"
 RULES = (("ingress", "inbound_rules"), ("egress", "outbound_rules"))
 # field of a policy: its name in the datastore
 FLAGS = (("doNotTrack", "untracked"), ("preDNAT", "pre_dnat"))
-
-
-def dumps(value):
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def family(version, addresses):

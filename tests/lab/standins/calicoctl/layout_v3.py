@@ -181,7 +181,7 @@ class Layout:
 
     def _key(self, kind, metadata):
         space = f"{metadata.get('namespace') or 'default'}/" if kind.namespaced else ""
-        return f"{ROOT}/{kind.plural}/{space}{metadata['name']}"
+        return f"{ROOT}/{kind.plural}/{space}{metadata.get('name', '')}"
 
     # --- removing ---
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from . import gotemplate, structs
+from .documents import text_of
 from .errors import CtlError
 
 PLAIN = ("yaml", "yml", "json", "ps", "wide")
@@ -61,8 +62,7 @@ class Printer:
         if form in ("yaml", "yml"):
             return _yaml(self._documents(results))
         if form == "go-template-file":
-            with open(value, encoding="utf-8") as file:
-                value = file.read()
+            value = text_of(value)
         return gotemplate.render(value, [self._go(found) for found in results]) + "\n"
 
     # --- documents ---

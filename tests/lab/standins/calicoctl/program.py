@@ -1,5 +1,6 @@
 """The command line: what is asked for, who does it, and where the answer goes."""
 
+import re
 import sys
 
 from . import settings
@@ -45,8 +46,26 @@ OPTIONS = {
     "version": (*COMMON, "--allow-version-mismatch", "--client"),
     "node": (),
 }
+USAGE = "Usage:\n  calicoctl [options] <command> [<args>...]\n"
 ONLY_FIRST = ("config",)
 NOT_FIRST = ("patch", "label", "datastore")
+# command: pattern of the words behind it, and options that must be there; with --filename none may
+WORDS = {
+    "get": (r"\S+( \S+)*", ()),
+    "create": ("", ("--filename",)),
+    "apply": ("", ("--filename",)),
+    "replace": ("", ("--filename",)),
+    "delete": (r"\S+( \S+)*", ()),
+    "patch": (r"\S+ \S+", ("--patch",)),
+    "label": (r"\S+ \S+ \S+", ()),
+    "config": (r"set \S+ \S+|(get|unset) \S+", ()),
+    "ipam": (r"release|show|check|configure", ()),
+    "datastore": (r"migrate (lock|unlock)", ()),
+    "version": ("", ()),
+    "node": ("status", ()),
+}
+# Where the first generation takes less.
+WORDS_V1 = {"get": (r"\S+( \S+)?", ()), "delete": (r"\S+( \S+)?", ()), "ipam": ("release|show", ("--ip",))}
 
 
 def main(name, argv):
@@ -66,6 +85,9 @@ class Program:
         self._loaded = {}
 
     def run(self, argv):
+        if "--help" in argv or "-h" in argv:
+            _say(USAGE)
+            return 0
         try:
             words = self._parsed(argv)
             getattr(self, f"_{words[0]}_command")(words[1:])
@@ -96,7 +118,7 @@ class Program:
         """The words among the arguments; options are kept apart."""
         first = next((word for word in argv if not word.startswith("-")), "")
         if not first:
-            raise OnStdout("Usage:\n  calicoctl [options] <command> [<args>...]")
+            raise OnStdout(USAGE)
         unknown = NOT_FIRST if self._version.first else ONLY_FIRST
         if first not in OPTIONS or first in unknown:
             raise OnStdout(f"Unknown command: {first}")
@@ -116,7 +138,17 @@ class Program:
                 self._options[name] = True
             if name not in OPTIONS[first]:
                 self._refuse(argv)
+        if not self._is_usage(first, words[1:]):
+            self._refuse(argv)
         return words
+
+    def _is_usage(self, command, words):
+        pattern, needed = {**WORDS, **(WORDS_V1 if self._version.first else {})}[command]
+        if "--filename" in self._options:
+            return not words
+        # A word may have blanks in it.
+        line = " ".join(re.sub(r"\s", "_", word) or "_" for word in words)
+        return re.fullmatch(pattern, line) is not None and all(name in self._options for name in needed)
 
     def _long(self, name):
         """An option's long name, with ``=`` where it takes a value."""
@@ -190,14 +222,16 @@ class Program:
     def _asked_for(self, words):
         """[(kind, resource)] of a file, or of a kind and names on the command line."""
         if "--filename" in self._options:
-            found = self._reader.load(self._text(self._options["--filename"]))
+            from .documents import text_of
+
+            found = self._reader.load(text_of(self._options["--filename"]))
             if self._version.first:
                 from .rules_v1 import check
 
                 for kind, resource in found:
                     check(kind, resource)
             return found
-        word = words[0] if words else ""
+        word = words[0]
         kind = self._kinds.by_argument(word)
         if kind is None:
             lead = "Resource" if self._version.first else "resource"
@@ -212,16 +246,6 @@ class Program:
             named = {} if name is None else {kind.argument: self._name(kind, name)}
             found.append((kind, {"metadata": {**metadata, **named}, "spec": {}}))
         return found
-
-    @staticmethod
-    def _text(path):
-        if path == "-":
-            return sys.stdin.read()
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read()
-        except OSError as error:
-            raise BadFile(f"open {path}: {error.strerror.lower()}") from None
 
     def _name(self, kind, text):
         """A name on the command line as the metadata has it."""
@@ -330,11 +354,18 @@ class Program:
                 return _say("No resources specified\n")
             where = "" if self._version.first else f" {self._options.get('--filename')}"
             raise CtlError(f"{self._words('No resources specified in file')}{where}")
+        if verb == "delete" and not self._version.first and "--filename" not in self._options:
+            self._need_names(wanted)
         layout = self._layout
         if verb in resources.WRITES and not self._version.first:
             layout.initialise()
         outcome = resources.do_each(layout, self._version, verb, wanted, self._options, self._store_errors)
         resources.report(self._version, verb, outcome, _say, self._words)
+
+    @staticmethod
+    def _need_names(wanted):
+        if not all(resource["metadata"].get("name") for _kind, resource in wanted):
+            raise CtlError("resource name may not be empty")
 
     def _create_command(self, words):
         self._change("create", words)
@@ -405,7 +436,7 @@ class Program:
         from . import configure
 
         client = self._client()
-        action, name, value = ([*words, "", "", ""])[:3]
+        action, name, value = [*words, ""][:3]
         try:
             node, raw = self._options.get("--node"), self._options.get("--raw")
             _say(configure.run(client, action, name, value, node, raw))
@@ -415,7 +446,7 @@ class Program:
     def _ipam_command(self, words):
         from . import ipam
 
-        action = words[0] if words else ""
+        action = words[0]
         if action == "check" and self._version.ipam_check_needs_kubernetes:
             raise CtlError("KUBECONFIG environment variable or --kubeconfig parameter not set")
         address = None
@@ -512,9 +543,7 @@ class Program:
                 found.append((title, f"unknown ({error})"))
         return found
 
-    def _node_command(self, words):
-        if words != ["status"]:
-            raise OnStdout(f"Unknown command: node {' '.join(words)}")
+    def _node_command(self, _words):
         from . import status
 
         try:

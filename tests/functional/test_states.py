@@ -465,6 +465,16 @@ def test_a_certificate_that_expires_soon_is_a_warning(minion, fit, formula_pki):
     assert "expires in 8 days" in "".join(found["warnings"])
 
 
+def test_a_warning_about_certificates_does_not_hide_a_datastore_that_is_away(minion, fit, formula_pki):
+    pki_support.issue(formula_pki, "soon", days=9)
+    at = str(formula_pki / "soon")
+    refused = ["https://127.0.0.1:2999"]
+    fit(etcd__tls__cert=at + ".pem", etcd__tls__key=at + "-key.pem", etcd__endpoints=refused)
+    found = minion.state("calico.checked")
+    assert found["result"] is False
+    assert "connection refused" in found["comment"]
+
+
 def test_a_host_name_in_capitals(minion, fit):
     fit(node={})
     own = os.uname().nodename

@@ -24,6 +24,8 @@ class Fleet:
     def __init__(self, lab):
         self.lab = lab
         self.undo = contextlib.ExitStack()
+        # False once a test has shown that nothing was changed: then nothing has to be put right.
+        self.harmed = True
 
     @property
     def hosts(self):

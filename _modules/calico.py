@@ -860,7 +860,12 @@ def _ready_now(checked, cluster):
         return result
     result["expected"] = _expected(checked, cluster)
     wanted = {(session["address"], session["port"]): session for session in result["expected"]}
-    present = {(session["address"], session["port"]): session for session in result["sessions"]}
+    # BIRD may have two protocols for one neighbour (in the mesh and named as a peer), of which only one
+    # can be up: that one counts.
+    present = {
+        (session["address"], session["port"]): session
+        for session in sorted(result["sessions"], key=lambda session: session["established"])
+    }
     # status() complains of every session that is down; here only those count that must be up.
     down = {_why_down(session) for session in result["sessions"] if not session["established"]}
     reasons = [reason for reason in result["reasons"] if reason not in down]

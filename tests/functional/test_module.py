@@ -149,7 +149,7 @@ def test_peers_that_the_datastore_asks_for(minion, give, datastore):
         ("node2", "192.168.61.62"),
         ("node3", "192.168.61.63"),
     ]
-    assert {peer["type"] for peer in found} == {"mesh"}
+    assert {peer["type"] for peer in found} == {"node-to-node mesh"}
     give(ready__absent_nodes=["node3"])
     assert [peer["node"] for peer in minion.call("calico.expected_peers")] == ["node2"]
 

@@ -15,7 +15,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PROFILE CALICO_IMAGE_ARCHIVE CALICOCTL CALICO_VERSION
 
 .NOTPARALLEL:
-.PHONY: help demo shell demo-down test test-unit test-functional test-integration lint bench \
+.PHONY: help release demo shell demo-down test test-unit test-functional test-integration lint bench \
 	venv packages distclean fit-for-venv fit-for-tests fit-for-lab
 
 help:
@@ -56,6 +56,9 @@ lint: fit-for-venv venv
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict .
 	git ls-files -z '*.sls' '*.jinja' | xargs -0 $(BIN)/salt-lint
+
+release: fit-for-venv venv
+	$(BIN)/python tools/release.py
 
 distclean: demo-down
 	rm -rf .lab $(VENV)

@@ -300,6 +300,7 @@ def _check():
         ]
     findings = _check_name(checked)
     findings.extend(_check_certificates(checked))
+    findings.extend(_check_sources(checked))
     findings.extend(_check_runtime(checked))
     findings.extend(_check_room())
     # With certificates that cannot work, what etcd says of them would only be said twice.
@@ -328,6 +329,27 @@ def _check_certificates(checked):
         _finding("calico:etcd:tls:" + part, "the %s %s" % (part, what), do, level)
         for level, part, what in calico_pem.findings(parts, now)
     ]
+
+
+def _check_sources(checked):
+    """Salt compares the hashes of http sources only; a file of the master's is compared here."""
+    findings = []
+    for path, given in (
+        ("calicoctl", checked["calicoctl"]),
+        ("cni:plugins", checked["cni"]["plugins"]),
+    ):
+        if not (given["source"] or "").startswith("salt://"):
+            continue
+        what = "calico:%s:source" % path
+        found = __salt__["cp.hash_file"](given["source"])
+        if not found:
+            findings.append(_finding(what, "the master has no file %s" % given["source"], "Put it there"))
+            continue
+        kind, _, wanted = given["source_hash"].replace(":", "=").rpartition("=")
+        if (kind or found["hash_type"]) == found["hash_type"] and wanted.lower() != found["hsum"]:
+            seen = "%s is %s=%s, which does not match" % (given["source"], found["hash_type"], found["hsum"])
+            findings.append(_finding(what + "_hash", seen, "Give the hash of the file that is meant"))
+    return findings
 
 
 def _check_runtime(checked):

@@ -78,7 +78,6 @@ GENERATIONS = {
     "v1": {
         "versions": "2.6.x",
         "datastores": ("etcdv2",),
-        "backends": ("bird", "gobgp", "none"),
         # What the chapter's unit sets and Felix would otherwise decide differently.
         "felix_defaults": {
             "DefaultEndpointToHostAction": "ACCEPT",
@@ -97,7 +96,7 @@ GENERATIONS = {
         "default_datastore_in_image": "etcdv2",
         # word of calico:network:pools:*:ipip -> value of CALICO_IPV4POOL_IPIP
         "ipip_words": {"never": "off", "always": "always", "crosssubnet": "cross-subnet"},
-        # (host path, container path); the certificates' directory comes first, see container()
+        # The same path on the host and in the container; the certificates come first, see mounts().
         "mounts": (
             "/var/run/calico",
             "/lib/modules",
@@ -105,14 +104,8 @@ GENERATIONS = {
             "/var/run/docker.sock",
             "/var/log/calico",
         ),
-        # Of those, the ones that must exist before the container starts and that are ours to make.
-        "directories": ("/var/run/calico", "/var/log/calico"),
         "cni_version": "0.1.0",
-        "cni_datastore_key": None,
         "calicoctl_config": {"apiVersion": "v1", "kind": "calicoApiConfig"},
-        "minimum_block": {4: 26, 6: 122},
-        # Node names are taken as they are; Kubernetes and calico-cni expect lower case.
-        "felix_process": "calico-felix",
     },
 }
 

@@ -350,7 +350,7 @@ def gone_hint(name, major, minor):
         return ""
     if found.until == ONLY_2_6:
         return " (Calico 2.6 had it)"
-    if found.until is not None and major == 3 and minor > found.until:
+    if major == 3 and found.until is not None and minor > found.until:
         return " (it is gone since Calico 3.%d)" % (found.until + 1)
     return " (Calico has it since 3.%d)" % (found.since or 0)
 

@@ -652,24 +652,32 @@ class Structure(Plain):
 
 
 class Raw(Plain):
-    """A form of Felix as the raw keys of Calico 2.6 hold it: always text."""
+    """
+    A form of Felix as the raw keys of Calico 2.6 hold it: always text.
 
-    def __init__(self, form):
+    none
+        Whether 'none' switches the setting off.
+    """
+
+    def __init__(self, form, none=True):
         self.form = form
+        self.none = none
         self.accepted = form.accepted
 
     def read(self, value):
-        # 'none' switches a setting off, whatever its form is.
-        if isinstance(value, str) and value.strip().lower() == "none":
+        if self.none and isinstance(value, str) and value.strip().lower() == "none":
             return "none"
         return self.form.read(value)
 
     def write(self, word):
         known = self.read(word)
-        return known if known == "none" else self.form.text(known)
+        return known if self._off(known) or not self.form.valid(known) else self.form.text(known)
 
     def valid(self, word):
-        return word == "none" or self.form.valid(word)
+        return self._off(word) or self.form.valid(word)
+
+    def _off(self, word):
+        return self.none and isinstance(word, str) and word == "none"
 
     def comparable(self, word):
         return self.form.comparable(word)

@@ -56,14 +56,17 @@ class Field:
         The word that an absent field stands for, or a function of the resource.
     immutable
         True if the API refuses to change it.
+    empty
+        True if the API prints empty text where nothing is set.
     """
 
-    def __init__(self, word, path, form, default=None, immutable=False):
+    def __init__(self, word, path, form, default=None, immutable=False, empty=False):
         self.word = word
         self.path = tuple(path.split("/"))
         self.form = form
         self.default = default
         self.immutable = immutable
+        self.empty = empty
 
 
 class Kind:
@@ -140,6 +143,10 @@ _SWITCH = Words("Enabled", "Disabled")
 
 _NAME = Field("name", "metadata/name", Name(), immutable=True)
 _OF_SETTINGS = Field("name", "metadata/name", ConfigurationName(), immutable=True)
+
+
+def _raw(row):
+    return Raw(row.form, row.name not in calico_felix.NEVER_NONE)
 
 
 def _bgp_fields(level):
@@ -297,7 +304,7 @@ _KINDS = [
             [
                 _OF_SETTINGS,
                 *(
-                    Field(row.name, "spec/" + row.name, Raw(row.form))
+                    Field(row.name, "spec/" + row.name, _raw(row))
                     for row in calico_felix.ROWS
                     if row.since is None
                 ),
@@ -310,8 +317,12 @@ _KINDS = [
             "FelixConfiguration",
             ["metadata/name"],
             [
-                _OF_SETTINGS,
-                *(Field(row.field, "spec/" + row.field, row.form) for row in calico_felix.ROWS if row.field),
+                _NAME,
+                *(
+                    Field(row.field, "spec/" + row.field, row.form, empty=True)
+                    for row in calico_felix.ROWS
+                    if row.field
+                ),
             ],
         ),
     ),

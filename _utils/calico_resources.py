@@ -10,7 +10,7 @@ import copy
 import ipaddress
 import re
 
-from calico_forms import Address, host_bits, milliseconds, network_of
+from calico_forms import Address, ConfigurationName, host_bits, milliseconds, network_of
 from calico_kinds import (
     ABSENT_IS_FALSE,
     API_VERSIONS,
@@ -109,19 +109,29 @@ def merge(current, wanted, generation):
         if current is not None and path in kind.identity:
             # Found by another name for the same thing (a pool's CIDR): that one stays.
             continue
+        if field is not None and field.empty and raw == "":
+            raw = None
         old = _word(current, path, field)
         new = _default(field, wanted) if raw is None else field.form.read(raw) if field else raw
-        if _same(old, new, field, path[-1]) and (current is not None or raw is None):
+        if _same(old, new, field, path) and (current is not None or raw is None):
             continue
         changes[field.word if field else _path_name(path)] = {"old": old, "new": new}
         put(merged, path, raw if raw is None or not field else field.form.write(raw))
     return merged, changes
 
 
-def _same(old, new, field, name):
+def _same(old, new, field, path):
     if field is not None:
         old, new = field.form.comparable(old), field.form.comparable(new)
-    return _comparable(old, name) == _comparable(new, name)
+        # A list that is empty may be more than none at all: no port is open, instead of the usual ones.
+        return (old is None) == (new is None) and _comparable(old, path[-1]) == _comparable(new, path[-1])
+    if path[:2] in _TEXT_ONLY:
+        return old == new
+    return _comparable(old, path[-1]) == _comparable(new, path[-1])
+
+
+# Whatever these hold is text, and means nothing but itself.
+_TEXT_ONLY = (("metadata", "labels"), ("metadata", "annotations"))
 
 
 def _comparable(value, name):
@@ -171,7 +181,7 @@ def _identity(resource, generation):
         return field.form.read(at(resource, field.path))
     key = [_word(resource, path, kind.by_path.get(path)) for path in kind.identity]
     # Of a kind with namespaces, one name may be there once in each.
-    return (*key, at(resource, ("metadata", "namespace")))
+    return (*key, at(resource, ("metadata", "namespace")) or "default")
 
 
 def immutable(changes, resource, generation):
@@ -271,9 +281,7 @@ def masked(given):
 def _masked(node, secret):
     if isinstance(node, dict):
         return {
-            name: part
-            if name == "secretKeyRef"
-            else _masked(part, _is_secret(name) or (secret and name != "name"))
+            name: part if name == "secretKeyRef" else _masked(part, secret or _is_secret(name))
             for name, part in node.items()
         }
     if isinstance(node, (list, tuple)):
@@ -372,7 +380,7 @@ def problems(resource, generation, others=()):
     found = _shape_problems(resource, kind)
     for path, raw in _leaves(resource, kind):
         field = kind.by_path.get(path)
-        if raw is None:
+        if raw is None or (field and field.empty and raw == ""):
             continue
         word = field.form.read(raw) if field else raw
         if field and not field.form.valid(word):
@@ -391,6 +399,15 @@ def problems(resource, generation, others=()):
         found.extend(_pool_problems(resource, generation, others, wrong))
     elif kind.name == PEER_KINDS[generation]:
         found.extend(_peer_problems(values(resource, generation), generation, wrong))
+    elif (
+        kind.name == "FelixConfiguration"
+        and generation == "v3"
+        and not at(resource, ("spec", "nodeSelector"))
+    ):
+        form = ConfigurationName()
+        name = at(resource, ("metadata", "name"))
+        if name and "name" not in wrong and not form.valid(name):
+            found.append(_problem("name", name, form.accepted))
     elif kind.name == "BGPConfiguration":
         found.extend(_bgp_problems(values(resource, generation), generation, wrong))
     return found
@@ -462,7 +479,7 @@ def _bgp_problems(words, generation, wrong):
     if words.get("name") != "default" and "name" not in wrong:
         known = KINDS[generation, "BGPConfiguration"].by_word
         for word in _OF_ALL_NODES:
-            if word in known and words.get(word) is not None and word not in wrong:
+            if word in known and words.get(word) not in (None, []) and word not in wrong:
                 yield _problem(word, words[word], "nothing, where name is not default")
     if words.get("mesh") is False:
         for word in ("node_mesh_password", "node_mesh_max_restart_time"):
@@ -474,8 +491,8 @@ def _pool_problems(resource, generation, others, wrong):
     kind = _kind(resource, generation)
     field = kind.by_word["cidr"]
     given = at(resource, field.path)
-    if given is None:
-        return [_problem("cidr", None, field.form.accepted)]
+    if given in (None, ""):
+        return [_problem("cidr", given, field.form.accepted)] if "cidr" not in wrong else []
     network = network_of(given)
     if network is None:
         return []

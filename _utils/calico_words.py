@@ -65,7 +65,9 @@ def describe(what, words, generation):
     unknown = []
     taken = set()
     for word, value in words.items():
-        if word in _IGNORED.get((generation, what), ()) or (value is None and what != "felix"):
+        if word in _IGNORED.get((generation, what), ()):
+            continue
+        if value is None and (what != "felix" or word == "name"):
             continue
         field, hint = _field(what, word, kind, generation)
         if what == "node" and word == "labels" and generation == "v3":
@@ -74,7 +76,8 @@ def describe(what, words, generation):
             unknown.append(problem(word, value, hint))
         elif field.path in taken:
             unknown.append(problem(word, value, f"{field.word} once"))
-        elif value is None:
+        elif value in (None, "") and field.path not in kind.identity:
+            # As good as not given to Felix itself, too.
             taken.add(field.path)
             resource["spec"][field.path[-1]] = None
         else:
@@ -106,10 +109,10 @@ def _felix_field(word, kind, generation):
         hint = calico_felix.nearest(word, 3 if generation == "v3" else 2)
     elif generation == "v1":
         hint = calico_felix.gone_hint(row.name, 2, 6)
-    elif row.known(3, 0) or row.since is not None:
+    elif row.until is None:
         hint = " (this one each node takes from its environment only: calico:felix)"
     else:
-        hint = calico_felix.gone_hint(row.name, 3, 0)
+        hint = calico_felix.gone_hint(row.name, 3, row.until + 1)
     return None, "a setting of Felix" + hint
 
 

@@ -7,6 +7,7 @@ the raw keys of Calico 2.6. Pure: no Salt, no side effects.
 """
 
 import copy
+import functools
 import ipaddress
 import re
 
@@ -16,7 +17,13 @@ import calico_topology
 
 def network_of(value):
     """The network of a CIDR, whose host bits may be set, or None if it is none."""
-    if not isinstance(value, str) or "/" not in value or "%" in value:
+    return _network(value) if isinstance(value, str) else None
+
+
+# Every pool is held against every other one.
+@functools.lru_cache(maxsize=4096)
+def _network(value):
+    if "/" not in value or "%" in value:
         return None
     address, _slash, length = value.partition("/")
     if not re.fullmatch(r"[0-9]{1,3}", length):

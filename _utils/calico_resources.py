@@ -346,7 +346,7 @@ def resource_problems(resource, generation):
     Returns a list as :func:`problems` does; where it is the resource as a whole, "setting" is ''.
     """
     if not isinstance(resource, dict):
-        return [_problem("", resource, "a resource as calicoctl writes it: a mapping")]
+        return [_problem("", masked(resource), "a resource as calicoctl writes it: a mapping")]
     found = []
     if resource.get("apiVersion") != API_VERSIONS[generation]:
         found.append(_problem("apiVersion", resource.get("apiVersion"), API_VERSIONS[generation]))
@@ -364,7 +364,12 @@ def resource_problems(resource, generation):
         for name in resource
         if name not in ("apiVersion", "kind", "metadata", "spec", "status")
     )
-    return found + (problems(resource, generation) if not found else [])
+    return _unshown(found) or problems(resource, generation)
+
+
+def _unshown(found):
+    """The same problems without the secrets in what was given."""
+    return [dict(item, given=_masked(item["given"], _is_secret(item["setting"]))) for item in found]
 
 
 def problems(resource, generation, others=()):
@@ -374,7 +379,7 @@ def problems(resource, generation, others=()):
     others
         The resources of the same kind that it will live with.
 
-    Returns a list of {"setting": the field's word, "given", "accepted"}.
+    Returns a list of {"setting": the field's word, "given", "accepted"}; secrets are masked.
     """
     kind = _kind(resource, generation)
     found = _shape_problems(resource, kind)
@@ -398,7 +403,8 @@ def problems(resource, generation, others=()):
     if kind.name == POOL_KINDS[generation]:
         found.extend(_pool_problems(resource, generation, others, wrong))
     elif kind.name == PEER_KINDS[generation]:
-        found.extend(_peer_problems(values(resource, generation), generation, wrong))
+        ends = _peer_problems(values(resource, generation), generation, wrong)
+        found.extend(item for item in ends if item["setting"] not in wrong)
     elif (
         kind.name == "FelixConfiguration"
         and generation == "v3"
@@ -410,7 +416,7 @@ def problems(resource, generation, others=()):
             found.append(_problem("name", name, form.accepted))
     elif kind.name == "BGPConfiguration":
         found.extend(_bgp_problems(values(resource, generation), generation, wrong))
-    return found
+    return _unshown(found)
 
 
 def _shape_problems(resource, kind):

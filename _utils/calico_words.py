@@ -28,7 +28,7 @@ class Problems(ValueError):
 
 def problem(setting, given, accepted):
     """One thing that is wrong: the field's word, what it was, and what would do."""
-    return {"setting": setting, "given": given, "accepted": accepted}
+    return {"setting": str(setting), "given": given, "accepted": accepted}
 
 
 # Words that a generation's API has no place for, but which pillars may give for readers.
@@ -76,8 +76,8 @@ def describe(what, words, generation):
             unknown.append(problem(word, value, hint))
         elif field.path in taken:
             unknown.append(problem(word, value, f"{field.word} once"))
-        elif value in (None, "") and field.path not in kind.identity:
-            # As good as not given to Felix itself, too.
+        elif what == "felix" and value in (None, "") and field.path not in kind.identity:
+            # Empty text is as good as nothing to Felix itself, too.
             taken.add(field.path)
             resource["spec"][field.path[-1]] = None
         else:

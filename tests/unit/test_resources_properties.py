@@ -83,7 +83,7 @@ def test_any_words_are_written_in_the_right_type_or_refused_by_field(what, gener
         resource = resources.describe(what, words, generation)
     except resources.Problems as err:
         assert err.problems
-        assert {item["setting"] for item in err.problems} <= set(words)
+        assert {item["setting"] for item in err.problems} <= set(map(str, words))
         return
     found = resources.problems(resource, generation)
     for item in found:

@@ -310,6 +310,12 @@ REFUSED = [
     ("peer", "v3", {"peer_ip": "10.0.0.9", "filters": "a"}, ["filters"]),
     ("peer", "v3", {"peer_ip": "10.0.0.9", "ttl_security": 256}, ["ttl_security"]),
     ("peer", "v3", {"peer_ip": "10.0.0.9", "keepalive_time": "soon"}, ["keepalive_time"]),
+    # Empty is not the same as absent: a template may have found nothing.
+    ("peer", "v1", {"peer_ip": "10.0.0.9", "node": ""}, ["node"]),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "node": ""}, ["node"]),
+    ("pool", "v1", {"cidr": "10.0.0.0/16", "ipip": ""}, ["ipip"]),
+    ("pool", "v3", {"cidr": ""}, ["cidr"]),
+    ("bgp", "v3", {"log_level": ""}, ["log_level"]),
     ("pool", "v3", {"cidr": "10.0.0.0/16", "allowed_uses": ["Everything"]}, ["allowed_uses"]),
     ("bgp", "v1", {"listen_port": 179}, ["listen_port"]),
     ("bgp", "v1", {"log_level": "loud"}, ["log_level"]),
@@ -596,6 +602,17 @@ BAD_RESOURCES = [
 def test_resources_of_any_kind_are_checked_for_their_shape(generation, resource, setting):
     assert setting in [item["setting"] for item in resources.resource_problems(resource, generation)]
     assert resources.resource_problems(GOOD[generation], generation) == []
+
+
+def test_problems_do_not_show_secrets():
+    bad = [
+        {**other_kind(), "ETCD_PASSWORD": "geheim"},
+        [{"token": "geheim"}],
+        resources.describe("peer", {"peer_ip": "10.0.0.9", "password": "geheim"}, "v3"),
+    ]
+    for resource in bad:
+        assert resources.resource_problems(resource, "v3")
+        assert "geheim" not in str(resources.resource_problems(resource, "v3"))
 
 
 # What cannot be changed, what is in the way, and what must not be shown -----------------------------

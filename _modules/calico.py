@@ -32,13 +32,17 @@ HELPERS = (
     "calico_ctl",
     "calico_docker",
     "calico_etcd",
+    "calico_felix",
+    "calico_forms",
     "calico_generations",
     "calico_host",
+    "calico_kinds",
     "calico_pem",
     "calico_resources",
     "calico_selector",
     "calico_settings",
     "calico_topology",
+    "calico_words",
 )
 for _name in HELPERS:
     sys.modules.pop(_name, None)

@@ -9,13 +9,13 @@ IP address management in step.
 :depends: none beside Salt's own dependencies
 :platform: Linux with systemd
 
-Holds for Salt 3006 to 3008 and calico/node 2.6.x.
+Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 """
 
+import contextlib
 import datetime
 import hashlib
 import importlib
-import ipaddress
 import os
 import subprocess
 import sys
@@ -30,18 +30,46 @@ HELPERS = (
     "calico_bird",
     "calico_container",
     "calico_ctl",
+    "calico_datastore",
+    "calico_declared",
+    "calico_diagnostics",
     "calico_docker",
     "calico_etcd",
+    "calico_families",
     "calico_felix",
     "calico_forms",
     "calico_generations",
+    "calico_hold",
     "calico_host",
+    "calico_kernel",
     "calico_kinds",
+    "calico_metrics",
+    "calico_migration",
     "calico_pem",
+    "calico_plan",
+    "calico_podman",
+    "calico_pools",
+    "calico_preflight",
+    "calico_probe",
+    "calico_problems",
+    "calico_ready",
+    "calico_rearrange",
+    "calico_registration",
+    "calico_removal",
     "calico_resources",
+    "calico_rollback",
+    "calico_rollout",
+    "calico_runtimes",
+    "calico_safety",
+    "calico_schema",
+    "calico_scrub",
     "calico_selector",
     "calico_settings",
+    "calico_situation",
     "calico_topology",
+    "calico_values",
+    "calico_view",
+    "calico_watch",
     "calico_words",
 )
 for _name in HELPERS:
@@ -51,32 +79,100 @@ importlib.invalidate_caches()
 import calico_bird  # noqa: E402
 import calico_container  # noqa: E402
 import calico_ctl  # noqa: E402
+import calico_datastore  # noqa: E402
+import calico_diagnostics  # noqa: E402
 import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
+import calico_families  # noqa: E402
+import calico_generations  # noqa: E402
+import calico_hold  # noqa: E402
 import calico_host  # noqa: E402
+import calico_kinds  # noqa: E402
+import calico_metrics  # noqa: E402
+import calico_migration  # noqa: E402
 import calico_pem  # noqa: E402
+import calico_plan  # noqa: E402
+import calico_podman  # noqa: E402
+import calico_pools  # noqa: E402
+import calico_preflight  # noqa: E402
+import calico_probe  # noqa: E402
+import calico_problems  # noqa: E402
+import calico_ready  # noqa: E402
+import calico_rearrange  # noqa: E402
+import calico_registration  # noqa: E402
+import calico_removal  # noqa: E402
 import calico_resources  # noqa: E402
+import calico_rollback  # noqa: E402
+import calico_rollout  # noqa: E402
+import calico_runtimes  # noqa: E402
+import calico_scrub  # noqa: E402
 import calico_settings  # noqa: E402
 import calico_topology  # noqa: E402
+import calico_view  # noqa: E402
+import calico_watch  # noqa: E402
 
 __virtualname__ = "calico"
 
 UNIT = "calico-node.service"
 PLUGINS = "/opt/cni/bin"
-# Kinds that need no calicoctl to be read.
-DIRECT = ("bgpPeer", "ipPool", "node")
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
-# Kinds of expected sessions in the words that calicoctl and peers() have for them.
-SESSION_TYPES = {"mesh": "node-to-node mesh", "global": "global", "node": "node specific"}
+# Kinds that lie in a namespace of Kubernetes.
+NAMESPACED = ("WorkloadEndpoint", "NetworkPolicy", "NetworkSet")
+# What `calicoctl config` of 2.6 sets, in the shape of Calico 3's resources.
+SETTINGS_OF_V1 = ("BGPConfiguration", "FelixConfiguration")
+# How often a write is tried that lost against another one, and the errors that say so.
+ATTEMPTS = 3
+RACES = (calico_ctl.Conflict, calico_ctl.AlreadyExists, calico_ctl.NotFound)
 # Kernel and docker answer at once; an image may have to cross the network.
 COMMAND_DEADLINE = 30
-# Waiting for sessions, in seconds: between looks at BIRD, between readings of the datastore, and how
-# old a reading may be that the verdict rests on.
+# Whatever the safety rules look at.
+JUDGED = ("bgp", "pools", "workloads", "blocks", "ready")
+# Waiting for sessions, in seconds: between looks at BIRD, between readings of the datastore, how old a
+# reading may be that the verdict rests on, and how long the route to a new block may take.
 POLL = 0.25
 REREAD = 5
 FRESH = 1
+GRACE = 2
+LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothing was changed."
+# The timer that ends what `hold_routes` began.
+HOLD = "calico-routes-held"
 IMAGE_DEADLINE = 900
+# What a bundle for a bug report has of a host, in this order.
+CONFIGURATIONS = ("/etc/cni/net.d", CALICOCTL_CONFIG, "/etc/calico/calico-node.env")
+HOST_GRAINS = (
+    "id",
+    "osfullname",
+    "osrelease",
+    "kernelrelease",
+    "cpuarch",
+    "num_cpus",
+    "mem_total",
+    "saltversion",
+    "pythonversion",
+    "virtual",
+)
+HOST_COMMANDS = (
+    ["ip", "-4", "route", "show", "table", "all"],
+    ["ip", "-6", "route", "show", "table", "all"],
+    ["ip", "-4", "rule"],
+    ["ip", "-6", "rule"],
+    ["ip", "-s", "address"],
+    ["ip", "neighbour"],
+    ["ipset", "list"],
+    ["iptables-save", "-c"],
+    ["ip6tables-save", "-c"],
+    ["nft", "list", "ruleset"],
+)
+# Seconds that the runtime has for an answer to what is asked again and again.
+LOOK_DEADLINE = 2
+# The formula's own memory: the last set of files that the node was ready with, and what was up before
+# a change that has not been proven yet.
+MEMORY = "/var/lib/calico-formula"
+LAST_GOOD = MEMORY + "/last-good.json"
+UNPROVEN = MEMORY + "/unproven.json"
+# Who asks a runtime about its images and containers.
+ENGINES = {"docker": calico_docker, "podman": calico_podman}
 # Room for what the formula itself writes (bytes).
 FILE_ROOM = 16 * 1024 * 1024
 
@@ -146,9 +242,16 @@ def _pillar():
 
 def _settings():
     try:
-        return calico_settings.check(_pillar())
+        return _of_this_host(calico_settings.check(_pillar(), __grains__.get("os_family")))
     except calico_settings.SettingsError as err:
         raise CommandExecutionError("The pillar cannot be used:\n%s" % err) from err
+
+
+def _of_this_host(checked):
+    # calico/node 3 would rather take the name that an earlier start left in a file than the host's.
+    if calico_generations.GENERATIONS[checked["generation"]]["lower_case_names"]:
+        checked["node"]["name"] = checked["node"]["name"] or os.uname().nodename.lower()
+    return checked
 
 
 def _node_name(settings):
@@ -226,8 +329,9 @@ def container():
     """
     All that decides how calico-node's container runs.
 
-    Returns a dict with name, image, environment (secrets masked), mounts, network, privileged,
-    labels and the path of the runtime.
+    Returns a dict with name, image, environment (secrets masked), mounts, network, privileged, options
+    (further ones of the runtime), labels, unit (what the unit has beside: service, remove, directories)
+    and the path of the runtime.
 
     CLI Example:
 
@@ -238,13 +342,14 @@ def container():
     checked = _settings()
     result = calico_container.container(checked, calico_pem.digest(_certificates(checked)))
     result["environment"] = environment()
+    result["unit"] = calico_container.unit(checked)
     result["runtime_path"] = _runtime_path(checked)
     return result
 
 
 def cni_configuration():
     """
-    What /etc/cni/net.d/10-calico.conf holds, as data.
+    What /etc/cni/net.d/10-calico.conf (Calico 3: 10-calico.conflist) holds, as data.
 
     CLI Example:
 
@@ -252,7 +357,8 @@ def cni_configuration():
 
         salt '*' calico.cni_configuration
     """
-    return calico_container.cni_configuration(_settings())
+    installed = os.listdir(PLUGINS) if os.path.isdir(PLUGINS) else ()
+    return calico_container.cni_configuration(_settings(), installed)
 
 
 def calicoctl_configuration():
@@ -275,8 +381,14 @@ def check():
     """
     Are the settings right and is this host fit for Calico? Nothing is changed.
 
+    Looks at settings, certificates, sources, runtime, room, the datastore, the kernel's features and
+    settings, the node's name and address, ports, MTU, CNI and NetworkManager, as far as the mode needs
+    them. docs/troubleshooting.md lists all findings.
+
     Returns a list of findings ``{level, what, seen, do}``; level is ``error`` (a run would do harm or
     fail) or ``warning``. Empty where all is well. The return code is 1 where there is an error.
+
+    Holds for Calico 2.6 and 3.x.
 
     CLI Example:
 
@@ -290,49 +402,88 @@ def check():
     return findings
 
 
-def _finding(what, seen, do, level="error"):
-    return {"level": level, "what": what, "seen": seen, "do": do}
-
-
 def _check():
     try:
-        checked = calico_settings.check(_pillar())
+        checked = _of_this_host(calico_settings.check(_pillar(), __grains__.get("os_family")))
     except calico_settings.SettingsError as err:
-        return [
-            _finding(item["setting"], "got " + item["given"], "Accepted: " + item["accepted"])
-            for item in err.problems
-        ]
-    findings = _check_name(checked)
-    findings.extend(_check_certificates(checked))
-    findings.extend(_check_sources(checked))
-    findings.extend(_check_runtime(checked))
-    findings.extend(_check_room())
-    # With certificates that cannot work, what etcd says of them would only be said twice.
-    useless = [item for item in findings if item["level"] == "error" and "calico:etcd" in item["what"]]
-    if not useless:
-        findings.extend(_check_datastore(checked))
-    return findings
-
-
-def _check_name(checked):
+        return calico_preflight.of_settings(err.problems)
     name = _node_name(checked)
-    if name == name.lower():
-        return []
-    do = "Set calico:node:name to '%s', or rename the host: Kubernetes and the CNI plugin look for lower case"
-    return [_finding("node name", "'%s' has capitals" % name, do % name.lower())]
-
-
-def _check_certificates(checked):
+    findings = calico_preflight.of_name(name)
+    parts = {}
     try:
         parts = _certificates(checked)
     except CommandExecutionError as err:
-        return [_finding("calico:etcd:tls", str(err), "Give a file that is there")]
+        findings.append(calico_preflight.finding("calico:etcd:tls", str(err), "Give a file that is there"))
     now = datetime.datetime.now(datetime.timezone.utc)
-    do = "Give a CA, certificate and key that belong together and are valid now"
-    return [
-        _finding("calico:etcd:tls:" + part, "the %s %s" % (part, what), do, level)
-        for level, part, what in calico_pem.findings(parts, now)
-    ]
+    findings.extend(calico_preflight.of_certificates(parts, now))
+    # With certificates that cannot work, what etcd says of them would only be said twice.
+    useless = any(item["level"] == "error" and "calico:etcd" in item["what"] for item in findings)
+    findings.extend(_check_sources(checked))
+    findings.extend(_check_runtime(checked))
+    findings.extend(calico_preflight.of_room([calico_probe.room("/etc"), calico_probe.room("/var")]))
+    cluster = None
+    if not useless:
+        cluster, found = _check_datastore(checked, parts)
+        findings.extend(found)
+    if cluster is not None and cluster.ready:
+        findings.extend(_check_declared(checked, cluster))
+        findings.extend(_check_kinds(checked))
+    facts = calico_probe.facts(calico_preflight.questions(checked, name, cluster))
+    return findings + calico_preflight.findings(checked, name, cluster, facts)
+
+
+def _check_declared(checked, cluster):
+    """What `calico.network` would be refused is refused before anything on the host has changed."""
+    try:
+        steps = _declared_steps(checked, cluster)
+        if not steps:
+            return []
+        # What is equal needs no look at workloads and blocks.
+        cluster = _cluster(checked, *JUDGED, "felix")
+        steps = _declared_steps(checked, cluster)
+        refused = calico_plan.plan(cluster, steps, checked["network"]["allow"]).refused
+    except calico_resources.Problems as err:
+        return calico_preflight.of_declared_problems(err.problems)
+    except CommandExecutionError as err:
+        return [
+            calico_preflight.finding("calico:network", str(err), "The run stops before it changes anything")
+        ]
+    return calico_preflight.of_refusals(refused)
+
+
+def _check_kinds(checked):
+    """Kinds that calicoctl does not know. Whatever else keeps it from an answer is told by others."""
+    findings = []
+    kinds = {resource["kind"] for resource in checked["network"]["resources"]}
+    for kind in sorted(kinds - calico_kinds.USUAL[checked["generation"]]):
+        try:
+            _list_kind(kind, **_ctl_options(checked))
+        except calico_ctl.Unsupported as err:
+            findings.append(calico_preflight.of_unknown_kind(kind, str(err)))
+        except calico_ctl.CtlError:
+            pass
+    return findings
+
+
+def _declared_steps(checked, cluster):
+    """All that `calico.network` would write on this minion, but for resources of other kinds."""
+    network, declares = checked["network"], _declared(checked)
+    writer = network["managed_by"]
+    writes = writer == "*" or __salt__["match.compound"](writer)
+    registered = _node_name(checked) in cluster.nodes
+    wanted = {
+        "pool": declares["pools"] if writes else (),
+        "felix": [declares["felix"]] if writes and network["felix"] else (),
+        "peer": declares["peers"] if writes else (),
+        # It has to register first.
+        "node": [declares["node"]] if registered and len(declares["node"]) > 1 else (),
+        "bgp": [declares["bgp"]] if writes and len(declares["bgp"]) > 1 else (),
+    }
+    steps = []
+    for what, items in wanted.items():
+        prune = writes and network["prune"] and what in calico_plan.PRUNED
+        steps.extend(calico_plan.steps(cluster, what, items, prune=prune, allow=network["allow"]))
+    return steps
 
 
 def _check_sources(checked):
@@ -342,80 +493,69 @@ def _check_sources(checked):
         ("calicoctl", checked["calicoctl"]),
         ("cni:plugins", checked["cni"]["plugins"]),
     ):
-        if not (given["source"] or "").startswith("salt://"):
-            continue
-        what = "calico:%s:source" % path
-        found = __salt__["cp.hash_file"](given["source"])
-        if not found:
-            findings.append(_finding(what, "the master has no file %s" % given["source"], "Put it there"))
-            continue
-        kind, _, wanted = given["source_hash"].replace(":", "=").rpartition("=")
-        if (kind or found["hash_type"]) == found["hash_type"] and wanted.lower() != found["hsum"]:
-            seen = "%s is %s=%s, which does not match" % (given["source"], found["hash_type"], found["hsum"])
-            findings.append(_finding(what + "_hash", seen, "Give the hash of the file that is meant"))
+        source, source_hash = given["source"] or "", given["source_hash"]
+        if source.startswith("salt://"):
+            found = __salt__["cp.hash_file"](source)
+            findings.extend(calico_preflight.of_source(path, source, source_hash, found))
     return findings
 
 
 def _check_runtime(checked):
+    engine = ENGINES[checked["runtime"]]
+    others = [name for name in ENGINES if name != checked["runtime"] and salt.utils.path.which(name)]
     try:
         present = image()["present"]
+        version = _inspect(engine.version)
+        root = None if present else _inspect(engine.root_directory)
     except CommandExecutionError as err:
-        return [_finding("container runtime", str(err), "Install and start %s" % checked["runtime"])]
-    archive = checked["image_archive"]
-    if present or not archive:
-        return []
-    if archive.startswith("salt://"):
-        known = __salt__["cp.hash_file"](archive)
-    else:
-        known = os.path.isfile(archive)
-    if known:
-        return []
-    return [_finding("calico:image_archive", "there is no file %s" % archive, "Put it there")]
-
-
-def _check_room():
-    findings = []
-    for path, wanted in (("/etc", FILE_ROOM), ("/var", FILE_ROOM)):
-        room = os.statvfs(path)
-        free = room.f_bavail * room.f_frsize
-        if free < wanted or (room.f_files and not room.f_favail):
-            seen = "%s has %d MiB and %d inodes free" % (path, free // 2**20, room.f_favail)
-            findings.append(_finding("disk space", seen, "Free %d MiB" % (wanted // 2**20)))
+        return calico_preflight.of_no_runtime(checked, str(err), others)
+    archive = _archive(checked) if checked["image_archive"] and not present else None
+    findings = calico_preflight.of_runtime(checked, version, present, archive)
+    if not _runs_calico_node(checked["runtime"]):
+        findings.extend(calico_preflight.of_another_runtime(checked, list(filter(_runs_calico_node, others))))
+    findings.extend(calico_preflight.of_mounts(checked, os.path.exists))
+    if root:
+        findings.extend(calico_preflight.of_image_room(calico_probe.room(root), archive))
     return findings
 
 
-def _check_datastore(checked):
+def _runs_calico_node(runtime):
+    """Whether calico-node runs in this runtime."""
+    engine = ENGINES[runtime]
+    with contextlib.suppress(calico_runtimes.EngineError):
+        # Without a version it is not docker itself: podman answers at docker's socket where it is told to.
+        found = engine.version(timeout=LOOK_DEADLINE) and _calico_node(engine)
+        return bool(found) and bool((found.get("State") or {}).get("Running"))
+    return False
+
+
+def _archive(checked):
+    path = checked["image_archive"]
+    if path.startswith("salt://"):
+        return {"found": bool(__salt__["cp.hash_file"](path)), "bytes": None}
+    found = os.path.isfile(path)
+    return {"found": found, "bytes": os.path.getsize(path) if found else None}
+
+
+def _check_datastore(checked, certificates):
+    """The datastore, None where it cannot be read, and what is to be said of it."""
+    clients = []
+
+    def etcd():
+        clients.append(_etcd(checked))
+        return clients[0]
+
     try:
-        cluster = _cluster(checked)
-    except CommandExecutionError as err:
-        return [_finding("calico:etcd:endpoints", str(err), "The run stops before it changes anything")]
-    name = _node_name(checked)
-    own = _own_addresses(checked, cluster.nodes.get(name))
-    findings = []
-    for other, node in cluster.nodes.items():
-        for family in ("ipv4", "ipv6"):
-            if other != name and node[family] in own:
-                seen = "%s is registered by node %s" % (node[family], other)
-                do = (
-                    "Give this host another address (calico:node:ip), or remove node %s from the "
-                    "datastore if it is gone: calico-node would end at once" % other
-                )
-                findings.append(_finding("address of node %s" % name, seen, do))
-    return findings
-
-
-def _own_addresses(checked, registered):
-    """The addresses that calico-node on this host may register."""
-    given = {
-        text.split("/")[0]
-        for text in (checked["node"]["ip"], checked["node"]["ip6"])
-        if text and text != "autodetect"
-    }
-    if given:
-        return given
-    if registered and checked["node"]["ip"] != "autodetect":
-        return {registered["ipv4"], registered["ipv6"]} - {None, ""}
-    return _host_reading(calico_host.own_addresses)
+        cluster = _read_cluster(checked, ("ready", "bgp", "pools", "felix"), etcd)
+    except calico_datastore.Unavailable as err:
+        refused = certificates if err.certificate_refused else None
+        return None, calico_preflight.of_datastore(checked, None, str(err), refused=refused)
+    clock = clients[0].clock if clients else None
+    skew = calico_probe.skew(*clock) if clock else None
+    moved = None
+    if checked["datastore"] == "etcdv3" and not (cluster.nodes and cluster.ready):
+        moved = calico_migration.read(lambda: _etcd(checked))
+    return cluster, calico_preflight.of_datastore(checked, cluster, None, skew, moved=moved)
 
 
 # --- the container ---------------------------------------------------------------------------------
@@ -454,12 +594,26 @@ def _runtime(checked, *arguments, deadline=COMMAND_DEADLINE):
     return done.stdout
 
 
-def _inspect(function, name):
-    """What docker knows under a name, or None where there is no such thing."""
+def _inspect(function, *names):
+    """What the runtime knows, of a thing of that name or of itself; None where there is no such thing."""
     try:
-        return function(name)
-    except calico_docker.DockerError as err:
+        return function(*names)
+    except calico_runtimes.EngineError as err:
         raise CommandExecutionError(str(err)) from err
+
+
+def _engine():
+    """Who is to be asked about containers, also where the pillar is wrong."""
+    given = _pillar()
+    wanted = given.get("runtime") if isinstance(given, dict) else None
+    if wanted is None:
+        wanted = calico_families.defaults(__grains__.get("os_family")).get("runtime")
+    return ENGINES.get(str(wanted), calico_docker)
+
+
+def _calico_node(engine=None):
+    """calico-node's container, asked for often: it must not take long. None where there is none."""
+    return (engine or _engine()).container(calico_container.NAME, timeout=LOOK_DEADLINE)
 
 
 def image():
@@ -478,7 +632,7 @@ def image():
         salt '*' calico.image
     """
     checked = _settings()
-    found = _inspect(calico_docker.image, checked["image"])
+    found = _inspect(ENGINES[checked["runtime"]].image, checked["image"])
     digest = checked["image_digest"]
     known = [found["Id"], *(found.get("RepoDigests") or [])] if found else []
     return {
@@ -527,11 +681,17 @@ def image_load():
 
 def drift():
     """
-    How the running container differs from the one that the settings ask for.
+    What of calico-node only a restart puts right: how the running container differs from the one that
+    the settings ask for, and how the node's entry in the datastore differs from the one that a start
+    makes (``registration``: it was removed, or has an address that is not the host's any more).
 
-    Returns ``{field: {old, new}}``; empty where it is the wanted one or none is running.
+    Returns ``{field: {old, new}}``; empty where all is as wanted or no container is running. A datastore
+    that gives no answer is no difference. A container that has just been started is given some seconds to
+    register its node.
 
     Raises CommandExecutionError where the runtime gives no answer.
+
+    Holds for Calico 2.6 and 3.x.
 
     CLI Example:
 
@@ -540,11 +700,52 @@ def drift():
         salt '*' calico.drift
     """
     checked = _settings()
-    wanted = calico_container.container(checked, calico_pem.digest(_certificates(checked)))
-    running = _inspect(calico_docker.container, wanted["name"])
-    if not running or not (running.get("State") or {}).get("Running"):
+    running = _running_container(checked)
+    return _drift(checked, _certificates(checked), running) or _unregistered(checked, running)
+
+
+def _container():
+    """calico-node's container as its runtime shows it, running or not; None where there is none."""
+    return _inspect(_engine().container, calico_container.NAME)
+
+
+def _running_container(checked):
+    found = _inspect(ENGINES[checked["runtime"]].container, calico_container.NAME)
+    return found if found and (found.get("State") or {}).get("Running") else None
+
+
+def _drift(checked, certificates, running):
+    if not running:
         return {}
+    wanted = calico_container.container(checked, calico_pem.digest(certificates))
     return calico_container.outdated(wanted, running, image()["id"])
+
+
+def _unregistered(checked, running):
+    # With the datastore kubernetes, nodes are Kubernetes' own: no start makes one.
+    if not running or checked["datastore"] == "kubernetes":
+        return {}
+    name = _node_name(checked)
+    started = calico_rollback.started(running) or 0
+    while True:
+        try:
+            registered = _cluster(checked, "bgp", *_where_nodes_are(checked)).nodes.get(name)
+        except CommandExecutionError:
+            # Nobody knows. Were it taken for "no", an etcd that is away would restart the whole fleet.
+            return {}
+        # A start that is under way registers the node itself.
+        if registered or not 0 <= time.time() - started < calico_registration.START:
+            break
+        time.sleep(0.5)
+    return calico_registration.outdated(checked, name, registered, _own_addresses())
+
+
+def _own_addresses():
+    """All addresses of this host, None where they cannot be read."""
+    try:
+        return {entry["address"] for link in calico_probe.links() for entry in link["addresses"]}
+    except calico_host.HostError:
+        return None
 
 
 def container_id():
@@ -557,7 +758,7 @@ def container_id():
 
         salt '*' calico.container_id
     """
-    found = _inspect(calico_docker.container, calico_container.NAME)
+    found = _container()
     return found["Id"] if found else None
 
 
@@ -573,7 +774,8 @@ def container_remove():
 
         salt '*' calico.container_remove
     """
-    _runtime(_settings(), "rm", "--force", calico_container.NAME)
+    checked = _settings()
+    _runtime(checked, *calico_runtimes.RUNTIMES[checked["runtime"]]["remove"], calico_container.NAME)
     return True
 
 
@@ -598,12 +800,15 @@ def plugins():
 # --- the node --------------------------------------------------------------------------------------
 
 
+FELIX_PORT = 9099
+
+
 def _felix_port():
     try:
-        return int(_settings()["felix"].get("HealthPort", 9099))
+        return int(_settings()["felix"].get("HealthPort", FELIX_PORT))
     except (CommandExecutionError, ValueError):
         # Looking at a node must be possible also where its pillar is wrong or missing.
-        return 9099
+        return FELIX_PORT
 
 
 def _backend():
@@ -683,39 +888,32 @@ def status():
 
 
 def _status():
-    reasons = []
-    service = calico_host.service_state(UNIT)
-    if not service["active"]:
-        reasons.append("the service %s does not run: %s" % (UNIT, service["reason"]))
-    felix = calico_host.felix_health(port=_felix_port())
-    if not felix["ready"]:
-        reasons.append("Felix is not ready: %s" % felix["reason"])
-    sessions, states = [], {}
-    if _backend() == "bird":
-        sessions, states, errors = _birds()
-        reasons.extend(errors)
-        reasons.extend(
-            "graceful restart in progress (%s)" % family
-            for family, state in states.items()
-            if state["graceful_restart"]
-        )
-        reasons.extend(_why_down(session) for session in sessions if not session["established"])
+    look = _look()
+    reasons = calico_ready.own_reasons(look)
+    reasons.extend(
+        calico_ready.why_down(session, look["bird"])
+        for session in look["sessions"]
+        if not calico_ready.is_up(session, look["bird"])
+    )
+    return dict(_shown_of(look), ready=not reasons, reasons=reasons)
+
+
+def _look(backend=None, felix_port=None):
+    """What this host shows of the node, for :mod:`calico_ready` to judge."""
+    bird = (backend or _backend()) == "bird"
+    sessions, birds, errors = _birds() if bird else ([], {}, [])
     return {
-        "ready": not reasons,
-        "reasons": reasons,
-        "service": service,
-        "felix": felix,
-        "bird": states,
+        "unit": UNIT,
+        "service": calico_host.service_state(UNIT),
+        "felix": calico_host.felix_health(port=felix_port or _felix_port()),
+        "bird": birds,
         "sessions": sessions,
+        "errors": errors,
     }
 
 
-def _why_down(session, node=None):
-    detail = ", ".join(
-        text for text in (session.get("info") or session.get("state"), session.get("reason")) if text
-    )
-    whom = "%s (%s)" % (session["address"], node or session["type"])
-    return "no session with %s: %s since %s" % (whom, detail, session["since"])
+def _shown_of(look):
+    return {key: look[key] for key in ("service", "felix", "bird", "sessions")}
 
 
 def routes():
@@ -775,6 +973,559 @@ def _host_reading(function, **arguments):
         raise CommandExecutionError(str(err)) from err
 
 
+# --- watching --------------------------------------------------------------------------------------
+
+
+def watched(before=None, settle=30, most=50):
+    """
+    What has happened on this node since the last look. The beacon ``calico_bgp`` asks this.
+
+    Looks at BIRD's control sockets, Felix' health port and docker's socket; it starts no program (but
+    podman, where that is the runtime) and needs neither calicoctl nor the datastore, nor a pillar that is
+    right.
+
+    before
+        The state that the call before returned (dict), or None: then nothing is told.
+    settle
+        How long sessions may take to come back after BIRD was started anew before they count as
+        down, in seconds (number).
+    most
+        How many sessions that went the same way are told one by one; more are one event (int).
+
+    Returns ``{state, events}``; state is for the next call, events is a list of dicts as
+    docs/events.md describes them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.watched
+    """
+    seen = {
+        "node": _any_node_name(),
+        "birds": _watched_birds() if _backend() == "bird" else {},
+        "felix": calico_host.felix_health(port=_felix_port()),
+    }
+    try:
+        seen["container"] = calico_watch.running(_calico_node())
+    except calico_runtimes.EngineError as err:
+        seen["container"] = {"error": str(err)}
+    state, events = calico_watch.changes(before, seen, time.monotonic(), settle, most)
+    return {"state": state, "events": events}
+
+
+def _watched_birds():
+    result = {}
+    for family in (4, 6):
+        try:
+            found = _bird(family)
+        except calico_bird.BirdError as err:
+            found = {"error": str(err)}
+        if found:
+            result["IPv%d" % family] = found
+    return result
+
+
+def _any_node_name():
+    """This node's name, also where the pillar is wrong."""
+    try:
+        return node_name()
+    except CommandExecutionError:
+        return os.uname().nodename
+
+
+def metrics(path=None, expected=False):
+    """
+    This node in Prometheus' text format, for the node exporter's textfile collector.
+
+    Broken nodes have metrics, too: ``calico_read_error`` names each source that could not be read.
+
+    path
+        Also write it to this file, at once (by a rename) and with mode 0644: an absolute path that
+        ends in ``.prom``, in a directory that exists (text).
+    expected
+        Also ask the datastore which sessions there must be (bool). Without it neither the datastore
+        nor calicoctl is asked.
+
+    Returns the metrics (text).
+
+    Raises CommandExecutionError where the file cannot be written.
+
+    Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.metrics path=/var/lib/prometheus/node-exporter/calico.prom
+    """
+    begin = time.monotonic()
+    facts = _facts(expected)
+    facts["seconds"] = time.monotonic() - begin
+    result = calico_metrics.text(facts)
+    if path is not None:
+        try:
+            calico_metrics.write(path, result)
+        except calico_metrics.BadPath as err:
+            raise CommandExecutionError(str(err)) from err
+    return result
+
+
+def _facts(expected):
+    """What :func:`calico_metrics.text` makes metrics of; a source that fails is named, no more."""
+    status = _status()
+    facts = {"node": _any_node_name(), "formula": _CODE, "status": status, "errors": {}}
+    if _backend() == "bird":
+        facts["errors"]["bird"] = "IPv4" not in status["bird"]
+        if os.path.exists(BIRD_SOCKETS[6]):
+            facts["errors"]["bird6"] = "IPv6" not in status["bird"]
+
+    def told(source, function):
+        try:
+            facts.update(function())
+        except (CommandExecutionError, calico_runtimes.EngineError, ValueError):
+            facts["errors"][source] = True
+        else:
+            facts["errors"][source] = False
+
+    def of_docker():
+        found = _calico_node()
+        return {
+            "container": calico_watch.running(found),
+            "image": ((found or {}).get("Config") or {}).get("Image"),
+        }
+
+    told("docker", of_docker)
+    try:
+        checked = _settings()
+    except CommandExecutionError:
+        facts["errors"]["settings"] = True
+        return facts
+    facts["errors"]["settings"] = False
+    facts["wanted"] = checked["version"]
+    told("certificates", lambda: {"expiry": calico_pem.expiry(_certificates_here(checked))})
+    if facts["errors"]["docker"]:
+        # It has not answered a moment ago, and would be waited for once more.
+        facts["errors"]["drift"] = True
+    else:
+        told("drift", lambda: {"drift": _drift_here(checked)})
+    if expected:
+        told("datastore", lambda: {"expected": _expected(checked, _cluster(checked, "bgp"))})
+    return facts
+
+
+def _drift_here(checked):
+    """Whether the container is another one than the settings ask for; the datastore is not asked."""
+    return bool(_drift(checked, _certificates_here(checked), _running_container(checked)))
+
+
+def _certificates_here(checked):
+    """The certificates, those of the master's as they lie on this host: it is asked too often to fetch."""
+    installed = calico_container.certificate_paths(checked)
+    given = {
+        part: installed[part] if (text or "").startswith("salt://") else text
+        for part, text in checked["etcd"]["tls"].items()
+    }
+    return _certificates(dict(checked, etcd=dict(checked["etcd"], tls=given)))
+
+
+# --- for a bug report ------------------------------------------------------------------------------
+
+
+def diagnostics(path="/var/tmp", lines=1000, keep=5, timeout=60):
+    """
+    A bundle of all that a bug report needs, also of a host where half of it is broken.
+
+    Unit and journal, container and environment, BIRD, routes, rules, ipsets, packet filters, kernel
+    switches, configuration files, resources in the datastore, and what this module says of the node.
+    Keys, passwords and tokens are taken out. ``manifest.json`` in it has for each part its time, size,
+    whether it was cut, and what went wrong. Nothing is changed but the file made.
+
+    path
+        The directory that the bundle is written to, ``calico-diagnostics-NODE-TIME.tar.gz``, mode
+        0600 (text).
+    lines
+        How many lines of calico-node's journal go into it (int).
+    keep
+        How many bundles are left in the directory, the new one included; older ones are removed (int).
+    timeout
+        Seconds for all parts (number); each may take a sixth of it, and no more than ten. Each may
+        have 4 MiB, all together 48 MiB, before they are compressed.
+
+    Returns ``{path, bytes, seconds, parts, failed}``: parts is their number, failed ``{part: reason}``.
+
+    Raises CommandExecutionError where the arguments are wrong or the file cannot be written.
+
+    Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.diagnostics
+    """
+    for name, value, least, most in (
+        ("lines", lines, 1, 100000),
+        ("keep", keep, 1, 1000),
+        ("timeout", timeout, 1, 3600),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            raise CommandExecutionError("%s: got %r; accepted: %d to %d" % (name, value, least, most))
+    if not isinstance(path, str) or not os.path.isabs(path) or not os.path.isdir(path):
+        raise CommandExecutionError("path: got %r; accepted: a directory that exists" % (path,))
+    try:
+        return calico_diagnostics.bundle(
+            _parts(int(lines)),
+            calico_scrub.Scrubber(_known_secrets()),
+            path,
+            _any_node_name(),
+            about={"formula": _CODE},
+            keep=int(keep),
+            budget=timeout,
+            # So that one that hangs leaves something to the others, also where there is little time.
+            deadline=min(calico_diagnostics.PART_DEADLINE, timeout / 6),
+        )
+    except calico_diagnostics.CannotWrite as err:
+        raise CommandExecutionError(str(err)) from err
+
+
+def _known_secrets():
+    """All secrets that this host has of Calico, to find them again in any text."""
+    known = [_pillar()]
+    with contextlib.suppress(calico_runtimes.EngineError):
+        known.append(calico_container.environment_of(_calico_node()))
+    known += calico_diagnostics.configurations(*CONFIGURATIONS)
+    with contextlib.suppress(OSError):
+        known.append(calico_diagnostics.file(calico_container.KEY))
+    with contextlib.suppress(CommandExecutionError):
+        known.append(_certificates_here(_settings()))
+    return calico_scrub.secrets(*known)
+
+
+def _parts(lines):
+    """What a bundle holds; most important first."""
+    part = calico_diagnostics.Part
+    read = calico_diagnostics.files
+
+    def checked(function):
+        return lambda: function(_settings())
+
+    def inspected():
+        return _container()
+
+    def bird(family):
+        if family == 6 and not os.path.exists(BIRD_SOCKETS[6]):
+            return "No BIRD of IPv6 runs here: there is no %s.\n" % BIRD_SOCKETS[6]
+        commands = ["show status", "show protocols all", "show route all"]
+        replies = calico_bird.query(BIRD_SOCKETS[family], commands, calico_diagnostics.PART_DEADLINE)
+        return "\n".join("> %s\n%s" % pair for pair in zip(commands, replies))
+
+    runtime = "docker"
+    with contextlib.suppress(CommandExecutionError):
+        runtime = _runtime_path(_settings())
+    return [
+        part("status.json", function=_status),
+        part("host.json", function=lambda: {name: __grains__.get(name) for name in HOST_GRAINS}),
+        part("unit.txt", ["systemctl", "cat", UNIT]),
+        part("unit-state.txt", ["systemctl", "show", UNIT]),
+        part("journal.txt", ["journalctl", "--unit", UNIT, "--lines", str(lines), "--no-pager"], end=True),
+        part("container.json", function=lambda: calico_container.shown(inspected())),
+        part("environment.json", function=environment),
+        part("settings.json", function=settings),
+        part("bird.txt", function=lambda: bird(4)),
+        part("bird6.txt", function=lambda: bird(6)),
+        *(part("%s.txt" % "-".join(argv).replace("--", "-"), argv) for argv in HOST_COMMANDS),
+        part("runtime.txt", [runtime, "version"]),
+        part("sockets.json", function=sockets),
+        part("interfaces.json", function=interfaces),
+        part("sysctl.txt", function=calico_diagnostics.sysctls),
+        part("modules.txt", function=lambda: read("/proc/modules")),
+        part("configuration.txt", function=lambda: read(*CONFIGURATIONS)),
+        part(
+            "certificates.json", function=checked(lambda found: calico_pem.expiry(_certificates_here(found)))
+        ),
+        part("drift.json", function=drift),
+        # Those that ask the datastore come last: where it hangs, they use up what is left of the time.
+        part("resources.json", function=checked(_all_resources)),
+        part("ready.json", function=ready),
+        part("check.json", function=check),
+        part("version.json", function=version),
+    ]
+
+
+def _all_resources(checked):
+    found = _cluster(checked, "pools", "bgp", "felix").resources
+    return calico_problems.showable(found)
+
+
+# --- what needs more than one minion ---------------------------------------------------------------
+
+
+def rollout(timeout=0, pending=False):
+    """
+    What an upgrade must know of this node, in few bytes: ``calico.orch.upgrade`` asks it of every host.
+
+    timeout
+        How long to wait for the node to run what the pillar wants and to be ready, in seconds (number).
+    pending
+        True adds what the pillar would change of the datastore for all (bool).
+
+    Returns a dict: node (its name), version, generation and wanted (image) as the pillar has them, image
+    (that runs, or None), present (is the wanted one on the host?), current (does the container run as the
+    pillar says?), reasons (text: what keeps it from being ready, sessions and Felix apart), felix (text:
+    why it is not ready, or None), missing (the neighbours that it has no session with, the first 50),
+    missing_count, reflector (bool), and with ``pending`` pending (names of resources).
+
+    Raises CommandExecutionError where the pillar cannot be used or the runtime gives no answer; with
+    ``pending`` also where the datastore cannot be read.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.rollout
+    """
+    checked = _settings()
+    end = time.monotonic() + timeout
+    while True:
+        result = _rollout(checked)
+        if calico_rollout.finished(result) or time.monotonic() >= end:
+            break
+        time.sleep(1)
+    if pending:
+        result["pending"] = _pending(checked)
+    return result
+
+
+def _rollout(checked):
+    name, expected, own, reasons = _node_name(checked), [], {}, []
+    try:
+        cluster = _cluster(checked, "bgp")
+        own = cluster.nodes.get(name) or {}
+        expected = _expected(checked, cluster) if own else []
+        if not own and checked["node"]["backend"] != "none":
+            reasons.append("the datastore knows no node %s" % name)
+    except CommandExecutionError as err:
+        reasons.append(str(err))
+    found = _look()
+    felix = None if found["felix"]["ready"] else found["felix"]["reason"]
+    reasons += [each for each in calico_ready.own_reasons(found) if each != "Felix is not ready: %s" % felix]
+    families = [family for family in BIRD_SOCKETS if "IPv%d" % family in found["bird"]]
+    missing, count = calico_rollout.missing(calico_view.view(expected, found["sessions"], families), expected)
+    running = _running_container(checked)
+    there = image()
+    return {
+        "node": name,
+        "version": checked["version"],
+        "generation": checked["generation"],
+        "wanted": checked["image"],
+        "image": running["Config"]["Image"] if running else None,
+        "present": there["present"] and there["accepted"],
+        "current": bool(running) and not _drift(checked, _certificates(checked), running),
+        "reasons": [calico_view.short(each) for each in reasons[: calico_view.MOST_REASONS]],
+        "felix": felix,
+        "missing": missing,
+        "missing_count": count,
+        "reflector": bool(own.get("cluster_id")),
+    }
+
+
+def _pending(checked):
+    """Names of the resources that the cluster shares and that the pillar would change."""
+    declares, prune = _declared(checked), checked["network"]["prune"]
+    items = {
+        "pool": declares["pools"],
+        "peer": declares["peers"],
+        # As in calico.network: a name alone declares nothing.
+        "bgp": [declares["bgp"]] if len(declares["bgp"]) > 1 else [],
+        "felix": [declares["felix"]] if len(declares["felix"]) > 1 else [],
+        "resource": declares["resources"],
+    }
+    return [
+        "%s %s" % (what, step.name)
+        for what, wanted in items.items()
+        for step in _plan(checked, what, wanted, (), prune and what in ("pool", "peer"), None, True).steps
+    ]
+
+
+def rearrangement(nodes=(), prune=None):
+    """
+    How the BGP topology comes to be what the pillar describes: ``calico.orch.topology`` asks one minion.
+
+    nodes
+        What the other minions say in :func:`own_place` (list of dicts).
+    prune
+        True also removes peers that the pillar does not list (bool); None: as the pillar says.
+
+    Returns a dict: stages (list of dicts: title, careful (whether all must be ready before it), what,
+    wanted and absent as :func:`converge` takes them, changes), refused (text for each), left (names of
+    peers that stay and are not in the pillar), strangers (nodes in the datastore that none of these minions
+    is, those left out that are known to be away).
+
+    Raises CommandExecutionError where the datastore cannot be read or is locked.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.rearrangement
+    """
+    checked = _settings()
+    network = dict(checked["network"], peers=_declared(checked)["peers"])
+    cluster = _cluster(checked, *JUDGED)
+    if not cluster.ready:
+        raise CommandExecutionError(LOCKED)
+    prune = network["prune"] if prune is None else prune
+    stages, refused, left = calico_rearrange.plan(cluster, nodes, network, prune, network["allow"])
+    known = {*checked["ready"]["absent_nodes"], *(words["name"] for words in nodes)}
+    return {
+        "stages": [stage.as_dict() for stage in stages],
+        "refused": ["%s: %s" % (item["stage"], _refusal(item)) for item in refused],
+        "left": left,
+        "strangers": sorted(set(cluster.nodes) - known),
+    }
+
+
+def own_place():
+    """
+    This node's place in the BGP topology, as the pillar has it.
+
+    Returns a dict: name, labels (dict or None), route_reflector_cluster_id (text, empty for none), described
+    (a digest of the mesh and the peers that this pillar describes, empty for none), and held (how many routes
+    :func:`hold_routes` has added).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.own_place
+    """
+    checked = _settings()
+    node = _declared(checked)["node"]
+    mesh, peers = checked["network"]["mesh"], checked["network"]["peers"]
+    described = hashlib.sha256(repr((mesh, peers)).encode("utf-8")).hexdigest()
+    texts = [_host_reading(calico_host.routes_text, family=family) for family in BIRD_SOCKETS]
+    return {
+        "name": node["name"],
+        "labels": node.get("labels"),
+        "route_reflector_cluster_id": node.get("route_reflector_cluster_id") or "",
+        "described": "" if mesh is None and not peers else described,
+        "held": sum(map(calico_hold.held, texts)),
+    }
+
+
+def hold_routes(seconds=900):
+    """
+    Keep the ways to other hosts' blocks while BGP sessions are made anew.
+
+    Adds to each route of BIRD a copy that counts only while BIRD has withdrawn its own. They go with
+    :func:`release_routes`, and by themselves when the time is over.
+
+    seconds
+        For how long, from now (int).
+
+    Returns how many there are (int).
+
+    Raises CommandExecutionError for another value, and where the kernel refuses a route or systemd the timer.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.hold_routes 300
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
+        raise CommandExecutionError("seconds: got '%s'; accepted: a whole number from 1" % (seconds,))
+    _end_hold()
+    removal = "; ".join(" ".join(calico_hold.removal(family)) for family in BIRD_SOCKETS)
+    timer = ["systemd-run", "--quiet", "--collect", "--unit=" + HOLD, "--on-active=%d" % seconds]
+    timer.append("--timer-property=AccuracySec=1s")
+    # First the end, then the beginning: routes that nobody removes would outlive their blocks.
+    _host_reading(calico_host.run, argv=[*timer, "/bin/sh", "-c", removal], timeout=COMMAND_DEADLINE)
+    held = 0
+    for family in BIRD_SOCKETS:
+        lines = calico_hold.additions(_host_reading(calico_host.routes_text, family=family))
+        if lines:
+            batch = ["ip", "-%d" % family, "-batch", "-"]
+            text = "\n".join(lines) + "\n"
+            _host_reading(calico_host.run, argv=batch, timeout=COMMAND_DEADLINE, text=text)
+        held += calico_hold.held(_host_reading(calico_host.routes_text, family=family))
+    return held
+
+
+def release_routes():
+    """
+    Remove what :func:`hold_routes` has added.
+
+    Returns how many there were (int).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.release_routes
+    """
+    held = 0
+    for family in BIRD_SOCKETS:
+        found = calico_hold.held(_host_reading(calico_host.routes_text, family=family))
+        if found:
+            _host_reading(calico_host.run, argv=calico_hold.removal(family), timeout=COMMAND_DEADLINE)
+        held += found
+    _end_hold()
+    return held
+
+
+def _end_hold():
+    """The timer goes; that there is none is as good."""
+    with contextlib.suppress(CommandExecutionError):
+        _host_reading(calico_host.run, argv=["systemctl", "stop", HOLD + ".timer"], timeout=COMMAND_DEADLINE)
+
+
+def pools_used():
+    """
+    The IP pools with what still uses each of them.
+
+    Returns a list of dicts: cidr, name (Calico 3), disabled, kind, apiVersion, and users, ``{node:
+    {workloads (their number), names (the first 20), addresses (in use in its blocks)}}``.
+
+    Raises CommandExecutionError where the datastore cannot be read: that is never an empty list.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.pools_used
+    """
+    return calico_pools.used(_cluster(_settings(), "bgp", "pools", "workloads", "blocks"))
+
+
+def migration():
+    """
+    What etcd holds of Calico 2.6 and of Calico 3: where a move from one to the other stands.
+
+    Returns ``{v1, v3}``, each a dict with nodes (names), ready (False: paused or locked, None: never
+    set) and error (text where these keys cannot be read, else None).
+
+    Holds for a pillar of either generation, with etcd.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.migration
+    """
+    checked = _settings()
+    return calico_migration.read(lambda: _etcd(checked))
+
+
 # --- the datastore ---------------------------------------------------------------------------------
 
 
@@ -785,15 +1536,27 @@ def _etcd(checked):
     )
 
 
-def _cluster(checked, prefix="/calico/bgp/v1"):
-    """What the datastore holds below a prefix; unreachable is an error, never an empty answer."""
+def _cluster(checked, *parts):
+    """What the datastore holds of these parts; unreachable is an error, never an empty answer."""
     try:
-        with _etcd(checked) as client:
-            return calico_topology.from_v2(client.tree_v2(prefix))
-    except calico_etcd.EtcdError as err:
-        raise CommandExecutionError("The datastore cannot be read: %s" % err) from err
-    except calico_topology.Unreadable as err:
-        raise CommandExecutionError("The datastore holds what Calico cannot read: %s" % err) from err
+        return _read_cluster(checked, parts, lambda: _etcd(checked))
+    except calico_datastore.Unavailable as err:
+        raise CommandExecutionError(str(err)) from err
+
+
+def _read_cluster(checked, parts, etcd):
+    return calico_datastore.cluster(
+        checked["datastore"],
+        parts,
+        etcd=etcd,
+        calicoctl=lambda kind: _list_kind(kind, **_ctl_options(checked)),
+    )
+
+
+def _list_kind(kind, **how):
+    """All resources of a kind, as calicoctl reads them; also while the cluster is being upgraded."""
+    options = {"all-namespaces": True} if kind in NAMESPACED else {}
+    return calico_ctl.get(kind, options=options, allow_version_mismatch=True, **how)
 
 
 def expected_peers():
@@ -804,7 +1567,9 @@ def expected_peers():
     Returns a list of dicts: name (of BIRD's protocol), type, address, port, as_number, and node (the
     neighbour's name, where it is a node).
 
-    Raises CommandExecutionError where the datastore cannot be read.
+    A node whose backend is not BIRD (``calico:node:backend``) has none.
+
+    Raises CommandExecutionError where the datastore cannot be read, or does not know this node.
 
     CLI Example:
 
@@ -813,38 +1578,58 @@ def expected_peers():
         salt '*' calico.expected_peers
     """
     checked = _settings()
-    return _expected(checked, _cluster(checked))
+    return _expected(checked, _cluster(checked, "bgp"))
 
 
 def _expected(checked, cluster):
-    absent = set(checked["ready"]["absent_nodes"])
+    return _typed(_sessions(checked, cluster))
+
+
+def _typed(sessions):
+    """Their kinds in the words that calicoctl and :func:`peers` have for them."""
+    return [dict(session, type=calico_ready.SESSION_TYPES[session["type"]]) for session in sessions]
+
+
+def _sessions(checked, cluster, absent=None):
+    """The sessions that there must be; those with nodes that are known to be away are not among them."""
+    absent = set(checked["ready"]["absent_nodes"]) if absent is None else absent
+    if checked["node"]["backend"] != "bird":
+        return []
     try:
         sessions = calico_topology.expected_sessions(cluster, _node_name(checked))
     except calico_topology.NotRegistered as err:
         raise CommandExecutionError(str(err)) from err
-    return [
-        dict(session, type=SESSION_TYPES[session["type"]])
-        for session in sessions
-        if session["node"] not in absent
-    ]
+    return [session for session in sessions if session["node"] not in absent]
 
 
-def ready(timeout=0):
+def ready(timeout=0, exact=False, brief=False):
     """
     Does this node have everything that the datastore says it must have?
 
-    The service runs, Felix is ready, the node is registered, and every session with another
-    registered node or configured peer is Established. Nodes in ``calico:ready:absent_nodes`` are not
-    waited for.
+    The service runs, Felix is ready, the node is registered with an address that it has, every session
+    with another registered node or configured peer is Established, and the kernel has a route to every
+    block of addresses that those nodes must tell this one of (:func:`calico_ready.blocks_to_learn`). Nodes in
+    ``calico:ready:absent_nodes`` are not waited for.
 
     timeout
-        How long to wait for it to become true, in seconds (number). 0 looks once.
+        How long to wait for it to become true, in seconds (number). 0 looks once; where nothing but
+        routes is missing, for two seconds: so long may a new block take.
+    exact
+        True also wants that BIRD has no other sessions than these, and each as what the datastore asks for
+        (bool): after a change of the topology, an old one may still be there for a moment.
+    brief
+        True returns only node, ready, reasons (the first of them) and waited (bool).
 
-    Returns what :func:`status` returns, with ``node`` (this node's name) and ``expected``; ``reasons``
-    names each missing session with the neighbour's name and BIRD's own reason. The return code is 1
-    where the node is not ready.
+    Returns what :func:`status` returns, with ``node`` (this node's name), ``expected`` (as
+    :func:`expected_peers`), ``missing`` (each expected session that is not Established: address, port,
+    node, type, state, reason, since, and for how many seconds), ``routes`` (how many blocks are
+    expected, which are missing) and ``waited`` (seconds); ``reasons`` says the same in words. The return
+    code is 1 where the node is not ready.
 
     Raises CommandExecutionError where the datastore cannot be read.
+
+    Holds for Calico 2.6 and 3.x. With the datastore kubernetes no routes are looked at: calicoctl does
+    not show which node has which block.
 
     CLI Example:
 
@@ -857,56 +1642,158 @@ def ready(timeout=0):
     while True:
         # One reading of the datastore serves for some looks at BIRD: a thousand waiting nodes must
         # not make a thousand readings of a thousand nodes each moment.
-        cluster = _cluster(checked)
+        cluster = _cluster(checked, *_READY_PARTS, *_where_nodes_are(checked))
         read_at = time.monotonic()
-        result = _ready_now(checked, cluster)
+        own = _own_addresses()
+        result = _ready_now(checked, cluster, own, exact)
         while not result["ready"] and time.monotonic() < min(read_at + REREAD, begin + timeout):
             time.sleep(POLL)
-            result = _ready_now(checked, cluster)
+            result = _ready_now(checked, cluster, own, exact)
         # Ready by an old reading is no proof: another node may have registered since.
-        if time.monotonic() - begin >= timeout or (result["ready"] and time.monotonic() - read_at < FRESH):
+        if result["ready"] and time.monotonic() - read_at < FRESH:
             break
+        waits_for = max(timeout, GRACE) if calico_ready.only_routes(result) else timeout
+        if time.monotonic() - begin >= waits_for:
+            break
+        if not result["ready"]:
+            time.sleep(POLL)
     result["waited"] = round(time.monotonic() - begin, 2)
     if not result["ready"]:
         __context__["retcode"] = 1
+    if brief:
+        reasons = [calico_view.short(reason) for reason in result["reasons"][: calico_view.MOST_REASONS]]
+        return dict({key: result[key] for key in ("node", "ready", "waited")}, reasons=reasons)
     return result
 
 
-def _ready_now(checked, cluster):
+_READY_PARTS = ("bgp", "pools", "affinities")
+
+
+def _where_nodes_are(checked):
+    """What must be read beside BGP's part to see all nodes: in 2.6 one without BGP is not in it."""
+    alone = checked["datastore"] == "etcdv2" and checked["node"]["backend"] == "none"
+    return ("workloads",) if alone else ()
+
+
+def _ready_now(checked, cluster, own, exact=False):
+    name, backend = _node_name(checked), checked["node"]["backend"]
+    look = _look()
+    known = name in cluster.nodes
+    sessions = _sessions(checked, cluster) if known else []
+    blocks = []
+    if known:
+        absent = set(checked["ready"]["absent_nodes"])
+        blocks = calico_ready.blocks_to_learn(cluster, name, sessions, backend, absent)
+    families = sorted({6 if ":" in block["cidr"] else 4 for block in blocks})
+    rows = [row for family in families for row in _host_reading(calico_host.kernel_routes, family=family)]
+    strange = calico_registration.strange(cluster.nodes.get(name), backend, own)
+    # Those with nodes that are away are not waited for, and belong there all the same.
+    allowed = _sessions(checked, cluster, absent=()) if exact and known else None
+    judged = calico_ready.verdict(look, name, backend, known, sessions, blocks, rows, strange, allowed)
+    return dict(_shown_of(look), node=name, expected=_typed(sessions), **judged)
+
+
+def overview(datastore=False):
+    """
+    What ``salt-run calico.mesh`` asks every node, in few bytes: a thousand answers meet on the master.
+
+    datastore
+        True adds what the datastore holds for all: nodes, pools and how full they are (bool).
+
+    Returns a dict: node (its name), addresses and as_number as registered, backend, absent (nodes that
+    are not waited for), reasons (text: what keeps the node from being ready, sessions apart), error
+    (text, where the datastore cannot be read or does not know the node, else None), up, down, extra and
+    extras (its sessions, see ``calico_view.view``), wanted and image (the image that the pillar asks for,
+    and the one that runs), certificates (when they end: ``{ca, cert}``), and with ``datastore`` datastore
+    (see ``calico_view.summary``).
+
+    Raises CommandExecutionError where the pillar cannot be used; with ``datastore`` also where the
+    datastore cannot be read.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.overview
+    """
+    checked = _settings()
     name = _node_name(checked)
-    result = _status()
-    result["node"] = name
-    if checked["node"]["backend"] == "none":
-        result["expected"] = []
-        return result
-    if name not in cluster.nodes:
-        result["expected"] = []
-        result["reasons"].append("the datastore knows no node %s" % name)
-        result["ready"] = False
-        return result
-    result["expected"] = _expected(checked, cluster)
-    wanted = {(session["address"], session["port"]): session for session in result["expected"]}
-    # BIRD may have two protocols for one neighbour (in the mesh and named as a peer), of which only one
-    # can be up: that one counts.
-    present = {
-        (session["address"], session["port"]): session
-        for session in sorted(result["sessions"], key=lambda session: session["established"])
+    own, expected, error = {}, None, None
+    try:
+        cluster = _cluster(checked, "bgp")
+        own = cluster.nodes.get(name) or {}
+        expected = _expected(checked, cluster) if own else []
+        error = None if own else "the datastore knows no node %s" % name
+    except CommandExecutionError as err:
+        error = calico_view.short(err)
+    found = _look()
+    reasons = [calico_view.short(reason) for reason in calico_ready.own_reasons(found)]
+    families = [family for family in BIRD_SOCKETS if "IPv%d" % family in found["bird"]]
+    result = {
+        "node": name,
+        "addresses": [own[key] for key in ("ipv4", "ipv6") if own.get(key)],
+        "as_number": own.get("as_number"),
+        "backend": checked["node"]["backend"],
+        "absent": checked["ready"]["absent_nodes"],
+        "reasons": reasons[: calico_view.MOST_REASONS],
+        "error": error,
+        "wanted": checked["image"],
+        "image": _running_image(),
+        "certificates": _certificate_ends(checked),
+        **calico_view.view(expected, found["sessions"], families),
     }
-    # status() complains of every session that is down; here only those count that must be up.
-    down = {_why_down(session) for session in result["sessions"] if not session["established"]}
-    reasons = [reason for reason in result["reasons"] if reason not in down]
-    for key, session in wanted.items():
-        found = present.get(key)
-        if not found:
-            reasons.append(
-                "no session with %s (%s): BIRD has not been told of it yet"
-                % (session["address"], session["node"] or session["type"])
-            )
-        elif not found["established"]:
-            reasons.append(_why_down(found, session["node"]))
-    result["reasons"] = reasons
-    result["ready"] = not reasons
+    if datastore:
+        cluster = _cluster(checked, "bgp", "pools", "blocks", "ready")
+        if not cluster.blocks:
+            cluster = _cluster(checked, "bgp", "pools", "workloads", "ready")
+        result["datastore"] = calico_view.summary(cluster)
     return result
+
+
+def _running_image():
+    try:
+        running = _container()
+    except CommandExecutionError:
+        return None
+    return running["Config"]["Image"] if running else None
+
+
+def _certificate_ends(checked):
+    try:
+        return calico_pem.ends(_certificates(checked))
+    except CommandExecutionError:
+        return {}
+
+
+def remains(node):
+    """
+    What the datastore holds of a node: what ``salt-run calico.decommission`` removes, and looks for
+    afterwards.
+
+    node
+        Name of the node (text).
+
+    Returns a dict with datastore (its kind), meant (a node that is spelt in another way or has this as its
+    address, or None), registered (bool), addresses, workloads (names), blocks
+    (``[[block, addresses in use], …]``), peers (``[{words, label}, …]`` of the node's own), naming
+    (labels of the peers that name the node's address), settings (``bgp`` and ``felix``, where there are
+    any for this node alone) and tunnels (addresses).
+
+    Raises CommandExecutionError where the datastore cannot be read.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.remains node3
+    """
+    checked = _settings()
+    cluster = _cluster(checked, "bgp", "felix", "workloads", "blocks")
+    return {"datastore": checked["datastore"], **calico_removal.remains(cluster, node)}
 
 
 def registered(timeout=0):
@@ -931,14 +1818,14 @@ def registered(timeout=0):
     name = _node_name(checked)
     end = time.monotonic() + timeout
     while True:
-        node = _cluster(checked).nodes.get(name)
+        node = _cluster(checked, "bgp", *_where_nodes_are(checked)).nodes.get(name)
         if node or time.monotonic() >= end or _failed_twice():
             break
         time.sleep(0.5)
     return {
         "registered": bool(node),
         "node": name,
-        "address": node["ipv4"] if node else None,
+        "address": (node["ipv4"] or node["ipv6"]) if node else None,
         "log": [] if node else _journal(10),
     }
 
@@ -951,6 +1838,330 @@ def _failed_twice():
 def _journal(lines):
     done = _command(["journalctl", "--unit", UNIT, "--lines", str(lines), "--output=cat", "--quiet"])
     return done.stdout.splitlines()
+
+
+# --- rolling back ----------------------------------------------------------------------------------
+
+
+def remember():
+    """
+    Before files change: note what is up, and keep the files that it is up with.
+
+    Nothing is written where no other container is due (:func:`drift`), or where an earlier change has not
+    been proven and is no better than what was before it: that is still to be compared with.
+
+    Returns ``{noted, kept}``: whether what is up was noted, and whether the files were kept (bool).
+
+    Raises CommandExecutionError where the runtime gives no answer, or the disk takes no file.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.remember
+    """
+    checked = _settings()
+    if not _drift(checked, _certificates(checked), _running_container(checked)):
+        return {"noted": False, "kept": False}
+    now = _seen(checked, _running())
+    earlier = _kept(UNPROVEN, calico_rollback.recorded)
+    if earlier and calico_rollback.worse(earlier, now):
+        return {"noted": False, "kept": False}
+    kept = calico_rollback.is_good(now) and _keep(checked)
+    _write_private(UNPROVEN, calico_rollback.record(now))
+    return {"noted": True, "kept": kept}
+
+
+def proven():
+    """
+    The node is ready: its files are the last good ones from now on.
+
+    They are kept in ``/var/lib/calico-formula`` (mode 0700, the file 0600), with the keys that are
+    among them; written only where they differ from the ones that are kept. Files that were changed
+    after the container was started are not what was proven, and are not kept.
+
+    Returns True if they were written.
+
+    Raises CommandExecutionError where the runtime gives no answer, or the disk takes no file.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.proven
+    """
+    kept = _keep(_settings())
+    _forget(UNPROVEN)
+    return kept
+
+
+def recover():
+    """
+    The gate has failed: with ``calico:on_failure: rollback``, go back to the last good files.
+
+    That is done where something was changed since the node was last ready, and something of this
+    node's own that was up before is not up now: service, Felix, BIRD, its registration, or all
+    sessions of an address family. Single sessions do not count: a neighbour may have died.
+
+    Returns what :func:`roll_back` returns, ``comment`` also says why nothing was done.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.recover
+    """
+    checked = _settings()
+    back = checked["on_failure"] == "rollback"
+    before = _kept(UNPROVEN, calico_rollback.recorded)
+    if not before:
+        if not back:
+            return _not_rolled_back("")
+        if not os.path.exists(LAST_GOOD):
+            return _not_rolled_back("There is nothing to roll back to: the node has not been ready yet.")
+        return _not_rolled_back("Not rolled back: nothing was changed since the node was last looked at.")
+    now = _seen(checked)
+    worse = calico_rollback.worse(before, now)
+    if not worse:
+        lost = calico_rollback.lost(before, now)
+        if not lost and calico_rollback.is_good(now):
+            _keep(checked)
+        _forget(UNPROVEN)
+        text = "Not rolled back: what is this node's own and was up before the change is up."
+        if lost:
+            text += " Of its sessions those with %s are not, others are." % ", ".join(lost)
+        return _not_rolled_back(text)
+    because = "Since the change: %s." % ", ".join(worse)
+    if not os.path.exists(LAST_GOOD):
+        return _not_rolled_back(because + " There is nothing to roll back to: no files have been kept.")
+    if not back:
+        return _not_rolled_back(
+            because
+            + " The last good files are kept: calico.roll_back puts them back (calico:on_failure is stop)."
+        )
+    try:
+        done = roll_back()
+    except CommandExecutionError as err:
+        return _not_rolled_back("%s Rolling back failed: %s" % (because, err))
+    return dict(done, comment="%s %s" % (because, done["comment"]))
+
+
+def _not_rolled_back(comment):
+    return {"rolled_back": False, "up": False, "restored": [], "comment": comment}
+
+
+def roll_back(timeout=None):
+    """
+    Put the last good files back and restart calico-node with them.
+
+    Unit, environment, certificates, ``calicoctl.cfg`` and the CNI configuration are put back as they
+    were when the node was last ready, files that were not there are removed, systemd reads its unit
+    anew, and calico-node is restarted unless it runs from those files already. Nothing is put back
+    where the image of that time is not on the host any more, or docker gives no answer.
+
+    timeout
+        How long to wait until what was up before the change is up again, in seconds (number). Without
+        it ``calico:ready:timeout``.
+
+    Returns ``{rolled_back, up, restored, comment}``: whether files were put back or the service was
+    restarted, whether all is up again (bool), the paths of the files that differed (list), and the same
+    in words.
+
+    Raises CommandExecutionError where nothing is kept, or it cannot be put back.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.roll_back timeout=60
+    """
+    checked = _settings()
+    good = _kept(LAST_GOOD, calico_rollback.unpack)
+    if not good:
+        raise CommandExecutionError("There is nothing to roll back to: no files have been kept")
+    before = _kept(UNPROVEN, calico_rollback.recorded)
+    _image_of(checked, good["image"])
+    restored = [path for path, found in good["files"].items() if _put_back(path, found)]
+    _systemctl("daemon-reload")
+    unit = good["files"][calico_rollback.UNIT_FILE]
+    restart = not _runs_from(unit[1] if unit else b"", good["image"]["id"])
+    if restart:
+        _systemctl("restart", UNIT)
+    worse = _wait_for(checked, before, checked["ready"]["timeout"] if timeout is None else timeout)
+    if not worse:
+        _forget(UNPROVEN)
+    what = "The last good files are in place again (%s)" % (", ".join(restored) or "none differed")
+    if restart:
+        what += ", and calico-node was restarted with them"
+    up = "but " + ", ".join(worse) if worse else "what was up before the change is up again"
+    return {
+        "rolled_back": bool(restored) or restart,
+        "up": not worse,
+        "restored": restored,
+        "comment": "%s: %s." % (what, up),
+    }
+
+
+def _running():
+    """What the running container was started with: its node's name, backend and Felix' port."""
+    running = _container() or {}
+    given = dict(item.partition("=")[::2] for item in (running.get("Config") or {}).get("Env") or [])
+    port = given.get("FELIX_HEALTHPORT", "")
+    return {
+        "node": given.get("NODENAME") or os.uname().nodename,
+        "backend": given.get("CALICO_NETWORKING_BACKEND") or "bird",
+        "felix_port": int(port) if port.isdigit() else FELIX_PORT,
+    }
+
+
+def _seen(checked, of=None):
+    """What is up, of the node as the settings have it, or as OF says; the datastore may be away."""
+    name = of["node"] if of else _node_name(checked)
+    backend = of["backend"] if of else checked["node"]["backend"]
+    port = of["felix_port"] if of else _felix_port()
+    registered = expected = None
+    try:
+        cluster = _cluster(checked, "bgp", *_where_nodes_are(checked))
+        registered = name in cluster.nodes
+        if registered and backend == "bird":
+            absent = set(checked["ready"]["absent_nodes"])
+            sessions = calico_topology.expected_sessions(cluster, name)
+            expected = [session for session in sessions if session["node"] not in absent]
+    except CommandExecutionError:
+        # What the host itself shows can be compared all the same.
+        pass
+    return calico_rollback.seen(_look(backend, port), name, backend, port, registered, expected)
+
+
+def _wait_for(checked, before, timeout):
+    """Until what was up BEFORE is up again; what is not by then (list of text)."""
+    if not before:
+        return ready(timeout)["reasons"]
+    end = time.monotonic() + timeout
+    while True:
+        worse = calico_rollback.worse(before, _seen(checked, before))
+        if not worse or time.monotonic() >= end or _failed_twice():
+            return worse
+        time.sleep(POLL)
+
+
+def _systemctl(*words):
+    done = _command(["systemctl", *words], 4 * COMMAND_DEADLINE)
+    if done.returncode:
+        raise CommandExecutionError("systemctl %s: %s" % (" ".join(words), done.stderr.strip()))
+
+
+def _runs_from(unit, image_id):
+    running = _container()
+    # Files may be of any age: only the label tells.
+    return (
+        bool(running) and running.get("Image") == image_id and calico_rollback.is_what_runs(unit, 0, running)
+    )
+
+
+def _image_of(checked, kept):
+    """The image of the last good files is there, under the name that their unit has for it."""
+    named = _inspect(_engine().image, kept["name"])
+    if named and named["Id"] == kept["id"]:
+        return
+    if not _inspect(_engine().image, kept["id"]):
+        raise CommandExecutionError(
+            "image %s (%s) is not on the host any more: nothing was put back" % (kept["name"], kept["id"])
+        )
+    _runtime(checked, "tag", kept["id"], kept["name"])
+
+
+def _keep(checked):
+    """Keep the files on the disk, if the running container was started with them; whether it wrote."""
+    running = _container()
+    files = {path: _file(path) for path in calico_rollback.paths(checked, CALICOCTL_CONFIG)}
+    read = [path for path in calico_rollback.read_by_container(checked) if files[path]]
+    unit = files[calico_rollback.UNIT_FILE]
+    if not unit or not calico_rollback.is_what_runs(unit[1], max(map(os.path.getmtime, read)), running):
+        return False
+    image_of = {"name": running["Config"]["Image"], "id": running["Image"]}
+    text = calico_rollback.pack(files, image_of)
+    kept = _file(LAST_GOOD)
+    if kept and kept[1].decode("utf-8", "replace") == text:
+        return False
+    _write_private(LAST_GOOD, text)
+    return True
+
+
+def _kept(path, read):
+    """What lies in a file of the formula's memory, or None where there is no such file."""
+    found = _file(path)
+    if not found:
+        return None
+    try:
+        return read(found[1].decode("utf-8", "replace"))
+    except calico_rollback.Unusable as err:
+        raise CommandExecutionError("%s: %s; remove it" % (path, err)) from err
+
+
+def _file(path):
+    """(mode, contents) of a file, or None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return os.fstat(file.fileno()).st_mode & 0o7777, file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as err:
+        raise CommandExecutionError("cannot read %s: %s" % (path, err.strerror)) from err
+
+
+def _put_back(path, found):
+    """Make a file what it was, (mode, contents) or None; whether it was anything else."""
+    if _file(path) == found:
+        return False
+    if found is None:
+        _forget(path)
+    else:
+        _write_file(path, *found)
+    return True
+
+
+def _write_private(path, text):
+    try:
+        os.makedirs(MEMORY, mode=0o700, exist_ok=True)
+        os.chmod(MEMORY, 0o700)
+    except OSError as err:
+        raise CommandExecutionError("cannot make %s: %s" % (MEMORY, err.strerror)) from err
+    _write_file(path, 0o600, text.encode("utf-8"))
+
+
+def _write_file(path, mode, contents):
+    """In one step, and at no moment readable for more than MODE says: a run may be killed anywhere."""
+    new = path + ".new"
+    try:
+        _forget(new)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except OSError as err:
+        _forget(new)
+        raise CommandExecutionError("cannot write %s: %s" % (path, err.strerror)) from err
+
+
+def _forget(path):
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as err:
+        raise CommandExecutionError("cannot remove %s: %s" % (path, err.strerror)) from err
 
 
 def pools():
@@ -967,103 +2178,276 @@ def pools():
 
         salt '*' calico.pools
     """
-    return _cluster(_settings(), "/calico/v1/ipam").pools
+    return _cluster(_settings(), "pools").pools
 
 
-def pool_plan(pool, present=True, pools=None):
+def declared():
     """
-    What it takes to bring a pool to the described state.
+    What the pillar declares of the datastore, in the form that :func:`plan` takes.
 
-    pool
-        The pool in the pillar's words (dict): cidr, ipip, nat_outgoing, disabled.
-    present
-        False plans its removal (bool).
-    pools
-        The pools as :func:`pools` returned them; read where it is left out (list).
-
-    Returns ``{changes, resource, in_use}``: the difference as ``{field: {old, new}}``, the resource to
-    write in calicoctl's words, and for a removal the workloads that have addresses from the pool.
-
-    Raises CommandExecutionError where the description is wrong (every problem is named) or the
-    datastore cannot be read.
+    Returns a dict with pools, peers and resources (lists), and bgp, felix and node (dicts); node is
+    this minion's own.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt node1 calico.pool_plan '{cidr: 172.20.0.0/16, ipip: always}'
+        salt node1 calico.declared
     """
-    checked = _settings()
-    generation = checked["generation"]
-    if pools is None:
-        pools = _cluster(checked, "/calico/v1/ipam").pools
+    return _declared(_settings())
+
+
+def _declared(checked):
+    network, node = checked["network"], checked["node"]
+    own = {"mesh": network["mesh"], "as_number": network["as_number"]}
+    described = {
+        "labels": node["labels"] or None,
+        "route_reflector_cluster_id": node["route_reflector_cluster_id"],
+    }
+    return {
+        "pools": network["pools"],
+        "peers": network["peers"],
+        "resources": network["resources"],
+        "bgp": {"name": "default", **network["bgp"], **_said(own)},
+        "felix": {"name": "default", **network["felix"]},
+        "node": {"name": _node_name(checked), **_said(described)},
+    }
+
+
+def _said(words):
+    return {word: value for word, value in words.items() if value is not None}
+
+
+def node_name():
+    """
+    The name of this minion's node in the datastore.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.node_name
+    """
+    return _node_name(_settings())
+
+
+def plan(what, wanted=(), absent=(), prune=False, allow=None):
+    """
+    What it takes to bring resources of the datastore to the described state. Nothing is changed.
+
+    what
+        ``pool``, ``peer``, ``bgp`` (BGP settings of the cluster), ``felix`` (Felix' settings of the
+        cluster), ``node``, or ``resource`` for resources of any kind as calicoctl writes them (text).
+    wanted
+        What shall be there, each in the pillar's words or, for ``resource``, in calicoctl's (list of
+        dicts).
+    absent
+        What shall not be there, likewise (list of dicts).
+    prune
+        True also removes every resource of the kind that is not wanted (bool).
+    allow
+        Dangerous changes that are to be made nevertheless, as ``calico:network:allow`` lists them
+        (list of text); added to those of the pillar.
+
+    Returns ``{changes, refused, steps, notes}``: changes as ``{name: {field: {old, new}}}``, secrets
+    masked; refused with a text for each change that would do harm; steps as a list of ``{name, action}``;
+    notes with a text for each pool that has another name and keeps it.
+
+    Raises CommandExecutionError where a description is wrong (every problem is named) or the
+    datastore cannot be read.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.plan pool '[{cidr: 172.20.0.0/16, ipip: always}]'
+    """
+    made = _plan(_settings(), what, wanted, absent, prune, allow, planned=True)
+    return {
+        "changes": made.changes,
+        "refused": [_refusal(item) for item in made.refused],
+        "steps": [{"name": step.name, "action": step.action} for step in made.steps],
+        "notes": made.notes,
+    }
+
+
+def _plan(checked, what, wanted, absent, prune, allow, planned=False):
+    """
+    The plan, from a fresh reading. What needs no change costs one reading of its own kind only.
+
+    planned
+        The plan is only looked at: what the pillar declares that comes before it counts as written,
+        as it will be by the time that this is carried out.
+    """
     try:
-        wanted = calico_resources.pool(pool, generation)
+        calico_plan.check(what, wanted, absent, checked["generation"], prune, () if allow is None else allow)
+        allow = {*checked["network"]["allow"], *(allow or ())}
+        cluster = _reading(checked, what, [*wanted, *absent])
+        found = calico_plan.steps(cluster, what, wanted, absent, prune, allow)
+        notes = calico_plan.notes(cluster, what, wanted)
+        if not found:
+            return calico_plan.Plan([], [], notes)
+        # Whatever the safety rules look at, read at about the same time as the resources themselves.
+        cluster = _reading(checked, what, [*wanted, *absent], *JUDGED)
+        if not cluster.ready:
+            raise CommandExecutionError(LOCKED)
+        found = calico_plan.steps(cluster, what, wanted, absent, prune, allow)
+        others = _steps_before(checked, cluster, what) if planned else []
+        made = calico_plan.plan(cluster, found, allow, others)
+        made.notes = notes
+        return made
     except calico_resources.Problems as err:
-        raise CommandExecutionError(_pool_problems(pool, err.problems)) from err
-    current = calico_resources.find(pools, wanted, generation)
-    if not present:
-        _require_network(pool["cidr"])
-        changes = {"pool": {"old": current, "new": None}} if current else {}
-        used = _workloads_in(checked, pool["cidr"]) if current else []
-        return {"changes": changes, "resource": wanted, "in_use": used}
-    others = [item for item in pools if item is not current]
-    problems = calico_resources.problems(wanted, generation, others=others)
-    if problems:
-        raise CommandExecutionError("\n".join(calico_settings.problem_text(item) for item in problems))
-    merged, changes = calico_resources.merge(current, wanted, generation)
-    return {"changes": changes, "resource": merged, "in_use": []}
+        problems = "\n".join(calico_settings.problem_text(_shown(item)) for item in err.problems)
+        raise CommandExecutionError(problems) from err
 
 
-def _pool_problems(pool, problems):
-    return "\n".join(
-        calico_settings.problem_text(dict(item, setting="pool %s: %s" % (pool.get("cidr"), item["setting"])))
-        for item in problems
+def _steps_before(checked, cluster, what):
+    """What `calico.network` writes of the BGP sessions before it comes to this: peers, node, settings."""
+    declares = _declared(checked)
+    before = {"node": ("peer",), "bgp": ("peer", "node")}.get(what, ())
+    items = {"peer": declares["peers"], "node": [declares["node"]]}
+    return [step for kind in before for step in calico_plan.steps(cluster, kind, items[kind])]
+
+
+def _shown(item):
+    return calico_settings.problem(
+        item["setting"], item["given"], item["accepted"], secret=calico_settings.is_secret(item["setting"])
     )
 
 
-def _require_network(cidr):
-    # Misspelt, a pool that is there would look absent.
-    network = calico_resources.network_of(cidr)
-    if network is None or ipaddress.ip_interface(cidr).ip != network.network_address:
-        accepted = "a network such as %s" % (network or "172.20.0.0/16")
-        item = calico_settings.problem("cidr", cidr, accepted)
-        raise CommandExecutionError(_pool_problems({"cidr": cidr}, [item]))
+def _reading(checked, what, items, *parts):
+    """The cluster with these parts, and with the resources of the kinds in question."""
+    generation = checked["generation"]
+    kinds = {calico_plan.kind_of(what, item, generation) for item in items}
+    if what != "resource":
+        kinds.add(calico_kinds.DECLARED[what][generation])
+    known = calico_datastore.KINDS
+    parts = {*parts, *(known[kind] for kind in kinds if kind in known)}
+    # The settings that `calicoctl config` knows lie in two places.
+    if generation == "v1" and what in ("bgp", "felix"):
+        parts |= {"bgp", "felix"}
+    cluster = _cluster(checked, *sorted(parts))
+    for kind in sorted(kinds):
+        if kind not in known:
+            cluster.resources[kind] = _calicoctl(_list_kind, kind)
+    return cluster
 
 
-def _workloads_in(checked, cidr):
-    network = ipaddress.ip_network(cidr)
-    found = []
-    for workload in _cluster(checked, "/calico/v1/host").workloads:
-        for text in workload["networks"]:
-            address = ipaddress.ip_interface(text).ip
-            if address.version == network.version and address in network:
-                found.append("%s on %s" % (workload["name"], workload["node"]))
-    return found
+def _refusal(item):
+    text = "%(resource)s: %(seen)s. Instead: %(do)s" % item
+    if not item["allow"]:
+        return text
+    return "%s. To do it nevertheless: %s in calico:network:allow" % (text, item["allow"])
 
 
-def node_plan():
+def converge(what, wanted=(), absent=(), prune=False, allow=None):
     """
-    What it takes to remove this minion's node from the datastore.
+    Bring resources of the datastore to the described state.
 
-    Returns ``{node, changes, in_use}`` like :func:`pool_plan`.
+    Reads, compares, writes what differs, and reads again: what is reported as changed was seen to be
+    so. Resources that another minion changes at the same time are read again and written at most
+    thrice; with Calico 3 every write carries the ``resourceVersion`` that was read. What the
+    description does not name stays as it is.
+
+    what
+        As for :func:`plan` (text).
+    wanted
+        As for :func:`plan` (list of dicts).
+    absent
+        As for :func:`plan` (list of dicts).
+    prune
+        As for :func:`plan` (bool).
+    allow
+        As for :func:`plan` (list of text).
+
+    Returns ``{changes, refused, failed, notes}``: changes that were made, as ``{name: {field: {old,
+    new}}}``; refused and notes as :func:`plan` returns them, where something is refused nothing was
+    changed; failed holds what kept the rest from being written (text), or None. The return code is 1
+    where it was refused or failed.
+
+    Raises CommandExecutionError where a description is wrong or the datastore cannot be read: nothing
+    was changed then.
+
+    Holds for Calico 2.6 and 3.x.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt node1 calico.node_plan
+        salt node1 calico.converge peer '[{peer_ip: 10.0.0.9, as_number: 64900}]'
     """
     checked = _settings()
-    name = _node_name(checked)
-    cluster = _cluster(checked, "/calico")
-    known = name in cluster.nodes
-    used = [workload["name"] for workload in cluster.workloads if workload["node"] == name]
-    return {
-        "node": name,
-        "changes": {"node": {"old": name, "new": None}} if known else {},
-        "in_use": used if known else [],
-    }
+    changes = {}
+    failed = None
+    made = _plan(checked, what, wanted, absent, prune, allow)
+    if made.refused:
+        __context__["retcode"] = 1
+        refused = [_refusal(item) for item in made.refused]
+        return {"changes": {}, "refused": refused, "failed": None, "notes": made.notes}
+    for _attempt in range(ATTEMPTS):
+        if not made.steps:
+            break
+        again = False
+        failed = None
+        try:
+            _write(checked, made.steps)
+        except calico_ctl.CtlError as err:
+            failed = _ctl_text(err)
+            reason = err.reason if isinstance(err, calico_ctl.PartialSuccess) else err
+            again = isinstance(reason, RACES)
+        before = made
+        made = _plan(checked, what, wanted, absent, prune, allow)
+        left = {step.name for step in made.steps}
+        changes.update((name, change) for name, change in before.changes.items() if name not in left)
+        if made.steps and not failed:
+            failed = "calicoctl reported success, but the datastore still differs in %s" % ", ".join(
+                sorted(left)
+            )
+        if failed and not again:
+            break
+        if made.refused:
+            failed = "\n".join(_refusal(item) for item in made.refused)
+            break
+    if not made.steps:
+        failed = None
+    if failed:
+        __context__["retcode"] = 1
+    return {"changes": changes, "refused": [], "failed": failed, "notes": made.notes}
+
+
+def _write(checked, steps):
+    """
+    Carry out these steps, those of one kind and action in one call of calicoctl.
+
+    New resources come first and removals last, except where a new pool needs the room of an old one.
+    """
+    generation = checked["generation"]
+    how = _ctl_options(checked)
+    if generation == "v1" and steps[0].resource and steps[0].resource["kind"] in SETTINGS_OF_V1:
+        for step in steps:
+            for name, value, node, raw in calico_resources.config_calls(step.resource, step.changes):
+                if value is None:
+                    calico_ctl.config_unset(name, node=node, raw=raw, **how)
+                else:
+                    calico_ctl.config_set(name, value, node=node, raw=raw, **how)
+        return
+    removals = [step.current for step in steps if step.action == "delete"]
+    remade = [step for step in steps if step.action == "recreate"]
+    first = bool(removals) and calico_resources.in_the_way(removals, steps, generation)
+    if first:
+        calico_ctl.delete(removals, **how)
+    if remade:
+        calico_ctl.delete([step.current for step in remade], **how)
+    updates = [step.resource for step in steps if step.action == "update"]
+    if updates:
+        calico_ctl.replace(updates, **how)
+    new = [step.resource for step in steps if step.action in ("create", "recreate")]
+    if new:
+        calico_ctl.create(new, **how)
+    if removals and not first:
+        calico_ctl.delete(removals, **how)
 
 
 def get(kind, name=None):
@@ -1071,10 +2455,10 @@ def get(kind, name=None):
     Resources of one kind in the datastore, in the words of calicoctl.
 
     kind
-        ``ipPool``, ``bgpPeer`` and ``node`` are read directly; for any other kind calicoctl is asked
-        (text).
+        Such as ``ipPool`` (2.6) or ``IPPool`` (3.x). Pools, peers, nodes and settings are read
+        directly; for any other kind calicoctl is asked (text).
     name
-        Only the one with this name; a pool's is its network, a peer's its address (text).
+        Only the one with this name; a pool's is also its network, a peer's its address (text).
 
     Returns a list of resources (dicts), empty where there is none.
 
@@ -1087,18 +2471,25 @@ def get(kind, name=None):
         salt node1 calico.get bgpPeer
     """
     checked = _settings()
-    known = _cluster(checked, "/calico").resources if kind in DIRECT else {}
-    if kind not in known:
-        found = _calicoctl(calico_ctl.get, kind)
+    for argument, given in (("kind", kind), ("name", "any" if name is None else name)):
+        if not isinstance(given, str) or not given:
+            raise CommandExecutionError("%s: got %r; accepted: text" % (argument, given))
+    # As calicoctl, in any case; the API's own spelling differs between generations.
+    first = checked["generation"] == "v1"
+    known = {item.lower(): item for item in calico_datastore.KINDS if item[0].islower() is first}
+    kind = known.get(kind.lower(), kind)
+    if kind not in calico_datastore.KINDS:
+        found = _calicoctl(_list_kind, kind)
     else:
-        found = known[kind]
+        found = _cluster(checked, calico_datastore.KINDS[kind]).resources.get(kind, [])
     if name is None:
         return found
-    return [item for item in found if name in _names(item["metadata"])]
+    return [item for item in found if name in _names(item)]
 
 
-def _names(metadata):
-    return [metadata[key] for key in ("name", "cidr", "peerIP") if key in metadata]
+def _names(resource):
+    parts = {**(resource.get("spec") or {}), **(resource.get("metadata") or {})}
+    return [parts[key] for key in ("name", "cidr", "peerIP") if key in parts]
 
 
 def version():
@@ -1124,13 +2515,16 @@ def version():
             return str(err)
 
     def image_of_container():
-        running = _inspect(calico_docker.container, calico_container.NAME)
+        running = _container()
         return running["Config"]["Image"] if running else None
 
     def calicoctl():
         return ".".join(map(str, calico_ctl.client_version(checked["calicoctl"]["path"])))
 
     def datastore():
+        if checked["datastore"] == "kubernetes":
+            found = _cluster(checked, "ready").resources.get("ClusterInformation") or [{}]
+            return "kubernetes, Calico %s" % (found[0].get("spec") or {}).get("calicoVersion")
         with _etcd(checked) as client:
             return "etcd " + client.server()["version"]
 
@@ -1143,16 +2537,20 @@ def version():
     }
 
 
-def apply(resource):
+def apply(resource, allow=None):
     """
-    Write a resource to the datastore by ``calicoctl apply``.
+    Write a resource to the datastore, within the safety rules.
+
+    What the resource does not name stays as it is, other than by ``calicoctl apply``.
 
     resource
-        The whole resource in calicoctl's words (dict).
+        The resource in calicoctl's words (dict).
+    allow
+        Dangerous changes that are to be made nevertheless (list of text), see :func:`plan`.
 
-    Returns True.
+    Returns what was changed, as ``{field: {old, new}}``; empty where all was so before.
 
-    Raises CommandExecutionError with calicoctl's reason.
+    Raises CommandExecutionError with the reason where it was refused or could not be written.
 
     CLI Example:
 
@@ -1160,22 +2558,23 @@ def apply(resource):
 
         salt node1 calico.apply '{apiVersion: v1, kind: ipPool, metadata: {cidr: 10.1.0.0/16}, spec: {}}'
     """
-    _calicoctl(calico_ctl.apply, [resource])
-    return True
+    return _one(converge("resource", [resource], allow=allow))
 
 
-def delete(kind, name):
+def delete(kind, name, allow=None):
     """
-    Remove a resource from the datastore by ``calicoctl delete``.
+    Remove a resource from the datastore, within the safety rules.
 
     kind
-        The resource's kind, such as ``ipPool`` (text).
+        The resource's kind, such as ``ipPool`` (2.6) or ``IPPool`` (3.x) (text).
     name
-        Its name; a pool's is its network (text).
+        Its name; a pool's is also its network, a peer's its address (text).
+    allow
+        Dangerous changes that are to be made nevertheless (list of text), see :func:`plan`.
 
     Returns True if it was removed, False where there was none.
 
-    Raises CommandExecutionError with calicoctl's reason.
+    Raises CommandExecutionError with the reason where it was refused or could not be removed.
 
     CLI Example:
 
@@ -1183,24 +2582,39 @@ def delete(kind, name):
 
         salt node1 calico.delete ipPool 10.1.0.0/16
     """
-    generation = _settings()["generation"]
-    if kind == calico_resources.POOL_KINDS[generation]:
-        resource = calico_resources.pool({"cidr": name}, generation)
-    else:
-        version = calico_resources.API_VERSIONS[generation]
-        resource = {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
-    return bool(_calicoctl(calico_ctl.delete, [resource]))
+    found = get(kind, name)
+    if len(found) > 1:
+        raise CommandExecutionError("%d resources of kind %s go by %s" % (len(found), kind, name))
+    return bool(found) and bool(_one(converge("resource", absent=found, allow=allow)))
+
+
+def _one(done):
+    """The changes of a single resource, where nothing spoke against them."""
+    if done["refused"] or done["failed"]:
+        raise CommandExecutionError("\n".join(done["refused"]) or done["failed"])
+    return next(iter(done["changes"].values()), {})
 
 
 def _calicoctl(verb, subject):
     """Let calicoctl do it; its typed errors become Salt's."""
-    given = _settings()["calicoctl"]
     try:
-        return verb(subject, binary=given["path"], config=CALICOCTL_CONFIG, deadline=given["timeout"])
-    except calico_ctl.NotInstalled as err:
-        raise CommandExecutionError(
-            "%s. It is needed for every change of the datastore, and for kinds that are not read "
-            "directly: set calico:calicoctl:source, or calico:calicoctl:path" % err
-        ) from err
+        return verb(subject, **_ctl_options(_settings()))
     except calico_ctl.CtlError as err:
-        raise CommandExecutionError(str(err)) from err
+        raise CommandExecutionError(_ctl_text(err)) from err
+
+
+def _ctl_options(checked):
+    given = checked["calicoctl"]
+    return {"binary": given["path"], "config": CALICOCTL_CONFIG, "deadline": given["timeout"]}
+
+
+def _ctl_text(err):
+    """calicoctl's error with what can be done about it, where that is known."""
+    hints = {
+        calico_ctl.NotInstalled: "It is needed for every change of the datastore, and for kinds that are "
+        "not read directly: set calico:calicoctl:source, or calico:calicoctl:path",
+        calico_ctl.VersionMismatch: "Use a calicoctl of the cluster's release; nothing was changed",
+        calico_ctl.WrongGeneration: "calicoctl and calico:version belong to different generations",
+    }
+    hint = hints.get(type(err))
+    return "%s. %s" % (str(err).rstrip("."), hint) if hint else str(err)

@@ -4,18 +4,12 @@ Calico on this minion and in its cluster, as declared state.
 Every state reads, compares, stops in test mode, applies and then reports what it changed. A datastore
 or daemon that gives no answer is a failure that says so, never "absent".
 
-Holds for Salt 3006 to 3008 and calico/node 2.6.x.
+Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 """
 
-import time
-
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltException
 
 __virtualname__ = "calico"
-
-# How long one reading of the pools serves the states of the same run, in seconds.
-READING = 10
-POOLS = "calico.pools"
 
 
 def __virtual__():
@@ -128,6 +122,49 @@ def container_current(name):
     return dict(ret, comment="The container is out of date and will be replaced")
 
 
+def restorable(name):
+    """
+    What runs can be restored, should the node not become ready after the changes of this run.
+
+    Where a change is due it notes what is up, and keeps the files that it is up with, in
+    ``/var/lib/calico-formula``; elsewhere it writes nothing. Put it before the files that change. That
+    is the formula's own memory, and no change of the host: it reports none.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        What runs can be restored:
+          calico.restorable: []
+    """
+    ret = _report(name)
+    if __opts__["test"]:
+        return dict(ret, comment="What runs would be noted before a change")
+    try:
+        done = __salt__["calico.remember"]()
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    if not done["noted"]:
+        return dict(ret, comment="No new change is due")
+    kept = "; the files are kept" if done["kept"] else ""
+    return dict(ret, comment="What is up was noted%s" % kept)
+
+
+def _recovered(ret, comment):
+    """The gate has failed: what was done about it, or why not, beside what it said."""
+    try:
+        done = __salt__["calico.recover"]()
+    except CommandExecutionError as err:
+        return dict(ret, result=False, comment="%s\nNot rolled back: %s" % (comment, err))
+    changes = {}
+    if done["rolled_back"]:
+        changes = {"rolled back": {"old": None, "new": done["restored"]}}
+    return dict(
+        ret, result=False, comment="\n".join(filter(None, [comment, done["comment"]])), changes=changes
+    )
+
+
 def node_registered(name, timeout=None):
     """
     calico-node's start went well: the node is in the datastore.
@@ -137,7 +174,8 @@ def node_registered(name, timeout=None):
     timeout
         How long to wait, in seconds (int). Without it ``calico:ready:timeout``.
 
-    On failure the comment ends with the last lines of the service.
+    On failure the comment has the last lines of the service, and with ``calico:on_failure: rollback``
+    the last good files are put back as :func:`node_ready` does it.
 
     .. code-block:: yaml
 
@@ -153,23 +191,27 @@ def node_registered(name, timeout=None):
         timeout = timeout or __salt__["calico.settings"]()["ready"]["timeout"]
         found = __salt__["calico.registered"](timeout=timeout)
     except CommandExecutionError as err:
-        return _failed(ret, err)
+        return _recovered(ret, str(err))
     if found["registered"]:
         return dict(ret, comment="Node %(node)s is registered with %(address)s" % found)
     said = "\n".join(["Node %(node)s has not registered; calico-node said:" % found, *found["log"]])
-    return dict(ret, result=False, comment=said)
+    return _recovered(ret, said)
 
 
 def node_ready(name, timeout=None):
     """
-    Felix is ready and every BGP session that the datastore asks for is Established.
+    Felix is ready, every BGP session that the datastore asks for is Established, and other nodes' blocks
+    have routes.
 
     name
         Any text.
     timeout
         How long to wait for it, in seconds (int). Without it ``calico:ready:timeout``.
 
-    On failure the comment names each missing session, its node, and BIRD's own reason.
+    On failure the comment names each missing session, its node, BIRD's own reason and for how long. A
+    change after which this node is worse than before is then taken back where ``calico:on_failure`` is
+    ``rollback``: the last good files are put back and calico-node is restarted with them. The state
+    fails in any case; what was put back stands in its changes.
 
     .. code-block:: yaml
 
@@ -186,32 +228,75 @@ def node_ready(name, timeout=None):
         found = __salt__["calico.ready"](timeout=timeout)
     except CommandExecutionError as err:
         # On the first run in test mode there is nothing yet that could be ready.
-        return dict(_failed(ret, err), result=None if __opts__["test"] else False)
-    if found["ready"]:
-        comment = "Node %s is ready: %d of %d sessions Established" % (
-            found["node"],
-            len(found["expected"]),
-            len(found["expected"]),
-        )
-        return dict(ret, comment=comment)
-    comment = "\n".join(["Node %s is not ready:" % found["node"], *found["reasons"]])
+        if __opts__["test"]:
+            return dict(_failed(ret, err), result=None)
+        return _recovered(ret, str(err))
+    if not found["ready"]:
+        comment = "\n".join(["Node %s is not ready:" % found["node"], *found["reasons"]])
+        if __opts__["test"]:
+            return dict(ret, result=None, comment="Would wait. " + comment)
+        return _recovered(ret, "%s\nWaited %s s." % (comment, found["waited"]))
+    comment = "Node %s is ready: %d of %d sessions Established, %d of %d blocks reachable" % (
+        found["node"],
+        len(found["expected"]),
+        len(found["expected"]),
+        found["routes"]["expected"],
+        found["routes"]["expected"],
+    )
     if __opts__["test"]:
-        return dict(ret, result=None, comment="Would wait. " + comment)
-    return dict(ret, result=False, comment="%s\nWaited %s s." % (comment, found["waited"]))
+        return dict(ret, comment=comment)
+    try:
+        kept = __salt__["calico.proven"]()
+    except CommandExecutionError as err:
+        # It is ready all the same; but a change after this one could not be taken back.
+        return dict(ret, comment=comment, warnings=["The last good files cannot be kept: %s" % err])
+    return dict(ret, comment=comment + ("; its files are kept as the last good ones" if kept else ""))
 
 
-def pool_present(name, ipip="never", nat_outgoing=True, disabled=False):
+def pool_present(
+    name,
+    cidr=None,
+    ipip="never",
+    vxlan=None,
+    nat_outgoing=True,
+    disabled=False,
+    block_size=None,
+    node_selector=None,
+    allowed_uses=None,
+    disable_bgp_export=None,
+    assignment_mode=None,
+    namespace_selector=None,
+    allow=None,
+):
     """
     An IP pool is in the datastore, and is as described.
 
     name
-        The pool's network, such as ``172.20.0.0/16`` (text).
+        The pool's network, such as ``172.20.0.0/16``; with ``cidr``, its name (text).
+    cidr
+        The pool's network where ``name`` is its name (Calico 3) (text).
     ipip
         IP-in-IP between nodes: ``never``, ``always`` or ``crosssubnet`` (text).
+    vxlan
+        VXLAN between nodes, likewise (since 3.7) (text).
     nat_outgoing
         NAT for traffic that leaves the pools (bool).
     disabled
         No new addresses from this pool; those in use stay routed (bool).
+    block_size
+        Size of a node's blocks (Calico 3): 20 to 32, IPv6 116 to 128 (int). It cannot be changed.
+    node_selector
+        The nodes that take addresses from it (since 3.5) (text).
+    allowed_uses
+        What it is for: Workload, Tunnel, LoadBalancer (since 3.22) (list).
+    disable_bgp_export
+        Do not tell its routes to peers (since 3.22) (bool).
+    assignment_mode
+        ``Automatic`` or ``Manual`` (since 3.30) (text).
+    namespace_selector
+        The namespaces that take addresses from it (since 3.31) (text).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
 
     Changes are ``{field: {old, new}}``, the same in test mode.
 
@@ -222,71 +307,398 @@ def pool_present(name, ipip="never", nat_outgoing=True, disabled=False):
             - ipip: crosssubnet
             - nat_outgoing: true
     """
-    words = {"cidr": name, "ipip": ipip, "nat_outgoing": nat_outgoing, "disabled": disabled}
-    ret = _report(name)
-    try:
-        plan = __salt__["calico.pool_plan"](words, pools=_pools())
-        if not plan["changes"]:
-            return dict(ret, comment="Pool %s is as described" % name)
-        if __opts__["test"]:
-            comment = "Pool %s would be written" % name
-            return dict(ret, result=None, changes=plan["changes"], comment=comment)
-        __context__.pop(POOLS, None)
-        __salt__["calico.apply"](plan["resource"])
-    except CommandExecutionError as err:
-        return _failed(ret, err)
-    return dict(ret, changes=plan["changes"], comment="Pool %s was written" % name)
+    words = {
+        "cidr": cidr or name,
+        "name": name if cidr else None,
+        "ipip": ipip,
+        "vxlan": vxlan,
+        "nat_outgoing": nat_outgoing,
+        "disabled": disabled,
+        "block_size": block_size,
+        "node_selector": node_selector,
+        "allowed_uses": allowed_uses,
+        "disable_bgp_export": disable_bgp_export,
+        "assignment_mode": assignment_mode,
+        "namespace_selector": namespace_selector,
+    }
+    return _one(name, "Pool %s" % name, "pool", wanted=[_given(words)], allow=allow)
 
 
-def pool_absent(name, force=False):
+def pool_absent(name, force=False, allow=None):
     """
     An IP pool is not in the datastore.
 
     name
         The pool's network, such as ``172.20.0.0/16`` (text).
     force
-        True removes it also while workloads have addresses from it (bool). They keep their addresses
-        but lose NAT and IP-in-IP, and their blocks' routes do not come back with the pool.
+        True removes it also while workloads have addresses from it (bool): the same as
+        ``allow: [pool_in_use]``. They keep their addresses but lose NAT and encapsulation, and their
+        blocks' routes do not come back with the pool.
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
 
     .. code-block:: yaml
 
         172.21.0.0/16:
           calico.pool_absent: []
     """
+    allow = [*(allow or ()), *(["pool_in_use"] if force else [])]
+    return _one(name, "Pool %s" % name, "pool", absent=[{"cidr": name}], allow=allow)
+
+
+def pools_exact(name, pools=None, prune=True, allow=None):
+    """
+    The datastore has these IP pools, and no others.
+
+    name
+        Any text.
+    pools
+        List of pools, each with ``cidr`` and the words of :func:`pool_present`. Without it those of
+        the pillar (``calico:network:pools``).
+    prune
+        False leaves other pools where they are (bool).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    The pools are read once and written together. Changes are ``{network: {field: {old, new}}}``. A pool
+    of Calico 3 that is there under another name keeps it: a warning says so.
+
+    .. code-block:: yaml
+
+        These are all pools:
+          calico.pools_exact:
+            - pools:
+              - cidr: 172.20.0.0/16
+                ipip: crosssubnet
+    """
+    return _all(name, "pool", "pools", pools, prune, allow)
+
+
+def bgp_peer_present(
+    name,
+    peer_ip=None,
+    as_number=None,
+    node=None,
+    node_selector=None,
+    peer_selector=None,
+    settings=None,
+    allow=None,
+):
+    """
+    A BGP peer is in the datastore, and is as described.
+
+    name
+        The peer's name (Calico 3); with 2.6, where peers have none, its address unless ``peer_ip``
+        says it (text).
+    peer_ip
+        The neighbour's address, with Calico 3 also with a port (text).
+    as_number
+        Its AS number (int, or text such as ``64086.59904``).
+    node
+        The one node that has this peer (text); without it and ``node_selector`` all have it.
+    node_selector
+        The nodes that have it (Calico 3) (text).
+    peer_selector
+        The nodes to peer with, instead of an address (Calico 3) (text).
+    settings
+        Further fields of Calico 3's BGPPeer, such as ``{source_address: None}`` (dict).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    Changes are ``{field: {old, new}}``, the same in test mode.
+
+    .. code-block:: yaml
+
+        rack1-tor:
+          calico.bgp_peer_present:
+            - peer_ip: 10.0.1.1
+            - as_number: 64601
+            - node_selector: rack == "1"
+    """
+    words = _peer_words(name, peer_ip, node, node_selector, peer_selector)
+    words.update(_given({"as_number": as_number}), **(settings or {}))
+    return _one(name, "Peer %s" % name, "peer", wanted=[words], allow=allow)
+
+
+def bgp_peer_absent(name, peer_ip=None, node=None, allow=None):
+    """
+    A BGP peer is not in the datastore.
+
+    name
+        As for :func:`bgp_peer_present` (text).
+    peer_ip
+        As for :func:`bgp_peer_present` (text).
+    node
+        As for :func:`bgp_peer_present` (text).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    .. code-block:: yaml
+
+        10.0.0.9:
+          calico.bgp_peer_absent:
+            - node: node1
+    """
+    words = _peer_words(name, peer_ip, node, None, None)
+    return _one(name, "Peer %s" % name, "peer", absent=[words], allow=allow)
+
+
+def _peer_words(name, peer_ip, node, node_selector, peer_selector):
+    words = {
+        "peer_ip": peer_ip,
+        "node": node,
+        "node_selector": node_selector,
+        "peer_selector": peer_selector,
+        "name": name,
+    }
+    if not peer_ip and not peer_selector and _is_address(name):
+        words.update(peer_ip=name, name=None)
+    return _given(words)
+
+
+def _is_address(text):
+    return (text.count(".") == 3 and text.replace(".", "").replace(":", "").isdigit()) or "::" in text
+
+
+def bgp_peers_exact(name, peers=None, prune=True, allow=None):
+    """
+    The datastore has these BGP peers, and no others.
+
+    name
+        Any text.
+    peers
+        List of peers in the words of :func:`bgp_peer_present` (``settings`` beside the others).
+        Without it those of the pillar (``calico:network:peers``).
+    prune
+        False leaves other peers where they are (bool).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    Changes are ``{peer: {field: {old, new}}}``. A peer of Calico 3 that connects the same under
+    another name is the same peer.
+
+    .. code-block:: yaml
+
+        These are all peers:
+          calico.bgp_peers_exact:
+            - peers:
+              - peer_ip: 10.0.0.9
+                as_number: 64900
+    """
+    return _all(name, "peer", "peers", peers, prune, allow)
+
+
+def bgp_configuration(name, mesh=None, as_number=None, settings=None, allow=None):
+    """
+    The cluster's BGP settings are as described; what is not described stays as it is.
+
+    name
+        ``default``, or ``node.NODE`` for the few settings of one node (text).
+    mesh
+        The full mesh between the nodes (bool).
+    as_number
+        The cluster's AS number (int, or text such as ``64086.59904``).
+    settings
+        Further ones: ``log_level``; with Calico 3 all of BGPConfiguration, such as ``listen_port``
+        (dict).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    Without any of them, those of the pillar: ``calico:network:mesh``, ``as_number`` and ``bgp``. With
+    2.6 they are the settings of ``calicoctl config``. Changes are ``{field: {old, new}}``.
+
+    .. code-block:: yaml
+
+        default:
+          calico.bgp_configuration:
+            - mesh: false
+            - as_number: 64900
+    """
+    words = dict(settings or {}, **_given({"mesh": mesh, "as_number": as_number}))
+    return _of_pillar(name, "BGP configuration", "bgp", words and dict(words, name=name), allow)
+
+
+def felix_configuration(name, settings=None, allow=None):
+    """
+    Felix' settings in the datastore are as described; what is not described stays as it is.
+
+    name
+        ``default``, or ``node.NODE`` for those of one node (text).
+    settings
+        By Felix' names or those of Calico 3's FelixConfiguration, for either generation (dict).
+        Without it those of the pillar (``calico:network:felix``).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    Changes are ``{field: {old, new}}``.
+
+    .. code-block:: yaml
+
+        default:
+          calico.felix_configuration:
+            - settings:
+                LogSeverityScreen: warning
+                IpInIpMtu: 1400
+    """
+    words = settings and dict(settings, name=name)
+    return _of_pillar(name, "Felix configuration", "felix", words, allow)
+
+
+def node_labels(name, labels=None, route_reflector_cluster_id=None, allow=None):
+    """
+    A node has these labels in the datastore (Calico 3); its other labels stay.
+
+    name
+        The node's name (text); without ``labels`` and ``route_reflector_cluster_id`` any text: then this
+        minion's node is meant, with what its pillar says.
+    labels
+        ``{label: value}``; a value of null removes the label (dict).
+    route_reflector_cluster_id
+        Makes the node a route reflector of this cluster (text).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    The node must have registered: calico-node does that itself.
+
+    .. code-block:: yaml
+
+        node1:
+          calico.node_labels:
+            - labels:
+                rack: "1"
+    """
+    words = {"labels": labels or None, "route_reflector_cluster_id": route_reflector_cluster_id}
+    words = _given(words)
+    return _of_pillar(name, "Node", "node", words and dict(words, name=name), allow)
+
+
+def resource_present(name, resource, allow=None):
+    """
+    A resource of any kind is in the datastore, and has what is described.
+
+    name
+        Any text.
+    resource
+        The resource as calicoctl writes it (dict). What it does not name stays as it is; null removes
+        a field.
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    .. code-block:: yaml
+
+        Nodes are protected:
+          calico.resource_present:
+            - resource:
+                apiVersion: projectcalico.org/v3
+                kind: GlobalNetworkPolicy
+                metadata: {name: nodes}
+                spec: {selector: has(node), types: [Ingress]}
+    """
+    return _one(name, "%s" % name, "resource", wanted=[resource], allow=allow)
+
+
+def resource_absent(name, kind, allow=None):
+    """
+    A resource is not in the datastore.
+
+    name
+        Its name; a pool's is also its network, a peer's its address (text).
+    kind
+        Its kind as calicoctl prints it (text).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    .. code-block:: yaml
+
+        nodes:
+          calico.resource_absent:
+            - kind: GlobalNetworkPolicy
+    """
+    try:
+        found = __salt__["calico.get"](kind, name)
+    except CommandExecutionError as err:
+        return _failed(_report(name), err)
+    return _one(name, "%s %s" % (kind, name), "resource", absent=found, allow=allow)
+
+
+def resources_present(name, resources=None, allow=None):
+    """
+    Resources of any kind are in the datastore, and have what is described.
+
+    name
+        Any text.
+    resources
+        List of resources as :func:`resource_present` takes them. Without it those of the pillar
+        (``calico:network:resources``).
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+
+    .. code-block:: yaml
+
+        Policies are there:
+          calico.resources_present: []
+    """
+    return _all(name, "resource", "resources", resources, False, allow)
+
+
+def _given(words):
+    return {word: value for word, value in words.items() if value is not None}
+
+
+def _one(name, subject, what, **wanted):
+    """One resource: its changes stand alone."""
+    ret = _converge(name, subject, what, **wanted)
+    ret["changes"] = next(iter(ret["changes"].values()), {})
+    return ret
+
+
+def _of_pillar(name, subject, what, words, allow):
+    """One resource as given, or else as the pillar declares it."""
+    if not words:
+        try:
+            words = __salt__["calico.declared"]()[what]
+        except CommandExecutionError as err:
+            return _failed(_report(name), err)
+    return _one(name, "%s %s" % (subject, words["name"]), what, wanted=[words], allow=allow)
+
+
+def _all(name, what, section, items, prune, allow):
+    """Several resources of a kind: changes go by the resource's name."""
+    if items is None:
+        try:
+            items = __salt__["calico.declared"]()[section]
+        except CommandExecutionError as err:
+            return _failed(_report(name), err)
+    return _converge(name, "All %d %s" % (len(items), section), what, wanted=items, prune=prune, allow=allow)
+
+
+def _converge(name, subject, what, **wanted):
     ret = _report(name)
     try:
-        plan = __salt__["calico.pool_plan"]({"cidr": name}, present=False, pools=_pools())
-        if not plan["changes"]:
-            return dict(ret, comment="There is no pool %s" % name)
-        if plan["in_use"] and not force:
-            shown = ", ".join(plan["in_use"][:5])
-            comment = (
-                "Pool %s is in use by %d workloads (%s): disable it, recreate them in another pool, "
-                "then remove it; or set force: true" % (name, len(plan["in_use"]), shown)
-            )
-            return dict(ret, result=False, comment=comment)
         if __opts__["test"]:
-            comment = "Pool %s would be removed" % name
-            return dict(ret, result=None, changes=plan["changes"], comment=comment)
-        __context__.pop(POOLS, None)
-        __salt__["calico.delete"]("ipPool", name)
+            done = dict(__salt__["calico.plan"](what, **wanted), failed=None)
+        else:
+            done = __salt__["calico.converge"](what, **wanted)
     except CommandExecutionError as err:
         return _failed(ret, err)
-    return dict(ret, changes=plan["changes"], comment="Pool %s was removed" % name)
-
-
-def _pools():
-    """The pools, read once for all states that follow each other closely."""
-    read, found = __context__.get(POOLS, (None, None))
-    if read is None or time.monotonic() - read > READING:
-        found = __salt__["calico.pools"]()
-        __context__[POOLS] = (time.monotonic(), found)
-    return found
+    ret["changes"] = done["changes"]
+    if done["notes"]:
+        ret["warnings"] = done["notes"]
+    if done["refused"]:
+        comment = "\n".join(["Nothing has been changed.", *done["refused"]])
+        return dict(ret, result=False, changes={}, comment=comment)
+    if done["failed"]:
+        return dict(ret, result=False, comment=done["failed"])
+    if not done["changes"]:
+        return dict(ret, comment="%s: as described" % subject)
+    if __opts__["test"]:
+        return dict(ret, result=None, comment="%s: would be changed" % subject)
+    return dict(ret, comment="%s: changed" % subject)
 
 
 def node_unused(name):
     """
-    No workload endpoint of the datastore lies on this minion's node; nothing is changed.
+    Nothing speaks against removing this minion's node from the datastore; nothing is changed.
 
     name
         Any text.
@@ -299,47 +711,34 @@ def node_unused(name):
     """
     ret = _report(name)
     try:
-        plan = __salt__["calico.node_plan"]()
+        node = __salt__["calico.node_name"]()
+        found = __salt__["calico.plan"]("node", absent=[{"name": node}])
     except CommandExecutionError as err:
         return _failed(ret, err)
-    return _refused_in_use(ret, plan) or dict(ret, comment="Node %s has no workloads" % plan["node"])
+    if found["refused"]:
+        return dict(ret, result=False, comment="\n".join(found["refused"]))
+    return dict(ret, comment="Node %s has no workloads" % node)
 
 
-def _refused_in_use(ret, plan):
-    if not plan["in_use"]:
-        return None
-    shown = ", ".join(plan["in_use"][:5])
-    comment = "Node %s still has %d workloads (%s): move or end them first"
-    return dict(ret, result=False, comment=comment % (plan["node"], len(plan["in_use"]), shown))
-
-
-def node_absent(name):
+def node_absent(name, allow=None):
     """
     This minion's node is not in the datastore. It is refused while workloads remain on it.
 
     name
         Any text.
+    allow
+        Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
 
     .. code-block:: yaml
 
         The node has left the cluster:
           calico.node_absent: []
     """
-    ret = _report(name)
     try:
-        plan = __salt__["calico.node_plan"]()
-        if not plan["changes"]:
-            return dict(ret, comment="The datastore knows no node %s" % plan["node"])
-        refused = _refused_in_use(ret, plan)
-        if refused:
-            return refused
-        if __opts__["test"]:
-            comment = "Node %s would be removed" % plan["node"]
-            return dict(ret, result=None, changes=plan["changes"], comment=comment)
-        __salt__["calico.delete"]("node", plan["node"])
+        node = __salt__["calico.node_name"]()
     except CommandExecutionError as err:
-        return _failed(ret, err)
-    return dict(ret, changes=plan["changes"], comment="Node %s was removed" % plan["node"])
+        return _failed(_report(name), err)
+    return _one(name, "Node %s" % node, "node", absent=[{"name": node}], allow=allow)
 
 
 def container_absent(name):
@@ -417,3 +816,40 @@ def empty_directory_absent(name):
         return dict(ret, result=None, comment="%s would be removed" % name)
     __salt__["file.rmdir"](name)
     return dict(ret, comment="%s was removed" % name)
+
+
+def orchestrated(name, arguments=None):
+    """
+    What needs more than one minion has been done. For ``salt-run state.orch`` only: it runs on the master.
+
+    name
+        The runner's function: ``upgrade``, ``topology`` or ``pool_migration`` (text).
+    arguments
+        What that function takes (dict); ``test`` follows from the run's own.
+
+    Salt's own ``salt.runner`` calls nothing in test mode: this one shows what would be done.
+
+    .. code-block:: yaml
+
+        All hosts run the release that their pillar wants:
+          calico.orchestrated:
+            - name: upgrade
+            - arguments: {batch: 25%}
+    """
+    ret = _report(name)
+    if not isinstance(arguments or {}, dict):
+        return _failed(ret, "%s: got %r; accepted: a mapping of arguments" % (name, arguments))
+    given = dict(arguments or {}, test=bool(__opts__["test"]), format="json")
+    try:
+        done = __salt__["saltutil.runner"]("calico." + name, kwarg=given)
+    except SaltException as err:
+        return _failed(ret, err)
+    if not isinstance(done, dict) or "retcode" not in done:
+        return dict(ret, result=False, comment=str(done))
+    text = done.get("text") or done.get("error")
+    if done["retcode"]:
+        return dict(ret, result=False, comment=text, changes=done.get("changes") or {})
+    ret.update(comment=text, changes=done["changes"])
+    if __opts__["test"] and done["changes"]:
+        ret["result"] = None
+    return ret

@@ -9,6 +9,7 @@ blank carries on with the code of the one before; ``CODE text`` (a blank for the
 Nothing is skipped in silence: what does not fit is a :class:`BirdError` that quotes it.
 """
 
+import datetime
 import re
 import socket
 import time
@@ -204,6 +205,27 @@ def status(text):
         else:
             raise BirdError("garbage", f"shows {_short(line)} as its status")
     return found
+
+
+def seconds_since(since, server_time):
+    """
+    Seconds from ``since`` (as ``show protocols`` has it) to ``server_time`` (of ``show status``).
+
+    BIRD writes a time of day for what happened in the last 20 hours and a date for what is older: then
+    it is counted from midnight, so up to a day too much. None where either is written otherwise.
+    """
+    try:
+        now = datetime.datetime.fromisoformat(server_time[:19])
+        if ":" not in since[:3]:
+            then = datetime.datetime.fromisoformat(since[:19])
+        else:
+            then = datetime.datetime.combine(now.date(), datetime.time.fromisoformat(since[:8]))
+            # Of yesterday. Both are rounded, so that what just happened may seem to lie ahead.
+            if then - now > datetime.timedelta(seconds=5):
+                then -= datetime.timedelta(days=1)
+        return max(int((now - then).total_seconds()), 0)
+    except (ValueError, TypeError):
+        return None
 
 
 _STATUS = (

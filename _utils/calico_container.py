@@ -8,13 +8,73 @@ description made here. Pure: no Salt, no side effects.
 import hashlib
 import json
 
+import calico_forms
 import calico_generations
+import calico_runtimes
+from calico_problems import MASK, is_secret
 
 NAME = "calico-node"
 CERTIFICATES = "/etc/calico/ssl"
 CERTIFICATE_FILES = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"}
+KEY = CERTIFICATES + "/" + CERTIFICATE_FILES["key"]
 # Says what a running container was started with; see configuration_digest().
 LABEL = "calico-formula.configuration"
+
+# Variables of the datastore's client that a setting decides. It takes each with CALICO_ before it, too.
+_CLIENT = {
+    "ETCD_ENDPOINTS": "etcd:endpoints",
+    "ETCD_CA_CERT_FILE": "etcd:tls:ca",
+    "ETCD_CERT_FILE": "etcd:tls:cert",
+    "ETCD_KEY_FILE": "etcd:tls:key",
+    # The contents of the files, and ways around the endpoints: not together with what the settings give.
+    "ETCD_CA_CERT": "etcd:tls:ca",
+    "ETCD_CERT": "etcd:tls:cert",
+    "ETCD_KEY": "etcd:tls:key",
+    "ETCD_DISCOVERY_SRV": "etcd:endpoints",
+    "ETCD_AUTHORITY": "etcd:endpoints",
+    "ETCD_SCHEME": "etcd:endpoints",
+    "DATASTORE_TYPE": "datastore",
+    "KUBECONFIG": "kubernetes:kubeconfig",
+}
+# Variables that a setting of its own decides.
+OWNED_VARIABLES = {
+    **_CLIENT,
+    **{"CALICO_" + name: path for name, path in _CLIENT.items()},
+    "NODENAME": "node:name",
+    # Elsewhere, neither the start nor the health check finds the name.
+    "CALICO_NODENAME_FILE": "node:name",
+    "IP": "node:ip",
+    "IP6": "node:ip6",
+    "IP_AUTODETECTION_METHOD": "node:ip_autodetection_method",
+    "IP6_AUTODETECTION_METHOD": "node:ip6_autodetection_method",
+    "AS": "node:as_number",
+    "CALICO_NETWORKING_BACKEND": "node:backend",
+    # An old name for the backend none.
+    "CALICO_NETWORKING": "node:backend",
+    "CALICO_IPV4POOL_CIDR": "network:pools",
+    "CALICO_IPV4POOL_IPIP": "network:pools",
+    "CALICO_IPV4POOL_NAT_OUTGOING": "network:pools",
+    "CALICO_IPV6POOL_CIDR": "network:pools",
+    "CALICO_IPV4POOL_VXLAN": "network:pools",
+    "CALICO_IPV4POOL_BLOCK_SIZE": "network:pools",
+    "CALICO_IPV4POOL_NODE_SELECTOR": "network:pools",
+    "CALICO_IPV4POOL_DISABLE_BGP_EXPORT": "network:pools",
+    "CALICO_IPV6POOL_NAT_OUTGOING": "network:pools",
+    "CALICO_IPV6POOL_VXLAN": "network:pools",
+    "CALICO_IPV6POOL_BLOCK_SIZE": "network:pools",
+    "CALICO_IPV6POOL_NODE_SELECTOR": "network:pools",
+    "CALICO_IPV6POOL_DISABLE_BGP_EXPORT": "network:pools",
+    "NO_DEFAULT_POOLS": "network:pools",
+    # What calico/node gives Felix by itself.
+    "FELIX_FELIXHOSTNAME": "node:name",
+    "FELIX_DATASTORETYPE": "datastore",
+    "FELIX_ETCDENDPOINTS": "etcd:endpoints",
+    "FELIX_ETCDADDR": "etcd:endpoints",
+    "FELIX_ETCDSCHEME": "etcd:endpoints",
+    "FELIX_ETCDCAFILE": "etcd:tls:ca",
+    "FELIX_ETCDCERTFILE": "etcd:tls:cert",
+    "FELIX_ETCDKEYFILE": "etcd:tls:key",
+}
 
 
 def certificate_paths(settings):
@@ -37,19 +97,24 @@ def environment(settings):
     is absent keeps the image's own default.
     """
     tables = calico_generations.GENERATIONS[settings["generation"]]
-    result = {}
-    if settings["datastore"] != tables["default_datastore_in_image"]:
-        result["DATASTORE_TYPE"] = settings["datastore"]
-    result["ETCD_ENDPOINTS"] = ",".join(settings["etcd"]["endpoints"])
+    result = {"DATASTORE_TYPE": settings["datastore"]}
+    if settings["datastore"] == "kubernetes":
+        result["KUBECONFIG"] = settings["kubernetes"]["kubeconfig"]
+    else:
+        result["ETCD_ENDPOINTS"] = ",".join(settings["etcd"]["endpoints"])
     for part, path in certificate_paths(settings).items():
         result["ETCD_%s_FILE" % {"ca": "CA_CERT", "cert": "CERT", "key": "KEY"}[part]] = path
     result.update(tables["env_defaults"])
+    instead = calico_runtimes.RUNTIMES[settings["runtime"]]["environment"]
+    result.update((name, value) for name, value in instead.items() if name in tables["env_defaults"])
     result["CALICO_NETWORKING_BACKEND"] = settings["node"]["backend"]
     result.update(_pool_environment(settings, tables))
     for name, value in settings["felix"].items():
         result["FELIX_" + name.upper()] = value
     node = settings["node"]
     result["IP"] = node["ip"]
+    if node["ip"] == "none":
+        result.update(tables["without_ipv4"])
     for variable, key in (
         ("IP6", "ip6"),
         ("IP_AUTODETECTION_METHOD", "ip_autodetection_method"),
@@ -59,6 +124,9 @@ def environment(settings):
     ):
         if node[key] is not None:
             result[variable] = str(node[key])
+    for variable, value in tables["env_in_image"].items():
+        if result.get(variable) == value:
+            del result[variable]
     result.update(settings["env"])
     return result
 
@@ -76,28 +144,64 @@ def _pool_environment(settings, tables):
         family = 6 if ":" in pool["cidr"] else 4
         if not pool["disabled"]:
             wanted.setdefault(family, pool)
-    families = {4} if settings["felix"].get("Ipv6Support") == "false" else {4, 6}
-    if not families <= set(wanted):
-        return {"NO_DEFAULT_POOLS": "true"}
+    families = {4} if switch(settings, "Ipv6Support") is False else {4, 6}
     result = {}
     for family in sorted(families):
-        prefix = "CALICO_IPV%dPOOL_" % family
-        result[prefix + "CIDR"] = wanted[family]["cidr"]
-        if family == 4:
-            result[prefix + "IPIP"] = tables["ipip_words"][wanted[family]["ipip"]]
-        # Only where it differs from the image's default: an empty value would count as true.
-        nat = wanted[family]["nat_outgoing"]
-        if nat != (family == 4):
-            result[prefix + "NAT_OUTGOING"] = "true" if nat else "false"
+        variables = _pool_variables(wanted.get(family), family, settings, tables)
+        if variables is None:
+            return {"NO_DEFAULT_POOLS": "true"}
+        result.update(variables)
     return result
+
+
+def _pool_variables(pool, family, settings, tables):
+    """The variables that make just this pool, or None where there are none for it in this release."""
+    if pool is None:
+        return None
+    names = tables["pool_name"]
+    if pool.get("name") not in (None, names and names[family]):
+        return None
+    prefix = "CALICO_IPV%dPOOL_" % family
+    result = {prefix + "CIDR": pool["cidr"]}
+    # What a pool may say without a variable for it: its name and network, and that it is not disabled.
+    said = {word for word, value in pool.items() if value is not None} - {"cidr", "name", "disabled"}
+    for suffix, word, families, since, values, implied in tables["pool_environment"]:
+        if family not in families:
+            continue
+        value = pool.get(word)
+        # An empty value would count as true: what the image does by itself gets no variable.
+        if value in implied or value is None:
+            said.discard(word)
+        elif settings["minor"] >= since:
+            result[prefix + suffix] = str(value) if values is None else values[value]
+            said.discard(word)
+    return None if any(pool[word] != "never" for word in said) else result
+
+
+def switch(settings, name):
+    """A switch of Felix: true or false, in any of the words that Felix takes for it, or something else."""
+    return calico_forms.Flag().read(settings["felix"].get(name))
 
 
 def mounts(settings):
     """The container's mounts as docker takes them (``/host:/container[:mode]``), in order."""
+    result = ["%s:%s" % (path, path) for path in directories(settings)]
+    if settings["datastore"] == "kubernetes":
+        result.append("%s:%s:ro" % ((settings["kubernetes"]["kubeconfig"],) * 2))
+    return result + list(settings["mounts"])
+
+
+def directories(settings):
+    """The directories of the host that the container has whatever ``calico:mounts`` says, in order."""
     tables = calico_generations.GENERATIONS[settings["generation"]]
+    without = calico_runtimes.RUNTIMES[settings["runtime"]]["without_mounts"]
     own = [CERTIFICATES] if certificate_paths(settings) else []
-    own.extend(tables["mounts"])
-    return ["%s:%s" % (path, path) for path in own] + list(settings["mounts"])
+    own.extend(path for path in tables["mounts"] if path not in without)
+    for name, paths in tables["mounts_for"].items():
+        if switch(settings, name) is True:
+            own.extend(paths)
+    own.extend(settings["felix"][name] for name in tables["mounts_of"] if settings["felix"].get(name))
+    return own
 
 
 def container(settings, certificates=""):
@@ -110,7 +214,8 @@ def container(settings, certificates=""):
         Digest of the certificates' contents (text); part of the label, so that a container that was
         started with other certificates is known to be out of date.
 
-    Returns a dict with name, image, environment, mounts, network, privileged and labels.
+    Returns a dict with name, image, environment, mounts, network, privileged, options (further ones of
+    the runtime's ``run``) and labels.
     """
     result = {
         "name": NAME,
@@ -119,38 +224,78 @@ def container(settings, certificates=""):
         "mounts": mounts(settings),
         "network": "host",
         "privileged": True,
+        "options": list(calico_runtimes.RUNTIMES[settings["runtime"]]["options"]),
     }
     result["labels"] = {LABEL: configuration_digest(result, certificates)}
     return result
 
 
-def cni_configuration(settings):
-    """The CNI configuration as data, in the order of the chapter's file. Paths are the host's."""
+def unit(settings):
+    """
+    What the unit of the container is made of beside :func:`container`.
+
+    Returns a dict with service (that it needs, or None), remove (words of the runtime) and directories
+    (to be made before each start, as the runtime would not make them).
+    """
+    runtime = calico_runtimes.RUNTIMES[settings["runtime"]]
+    return {
+        "service": runtime["service"],
+        "remove": list(runtime["remove"]),
+        "directories": [] if runtime["makes_directories"] else directories(settings),
+    }
+
+
+def cni_configuration(settings, installed=()):
+    """
+    The CNI configuration as data, in the order of the chapter's file. Paths are the host's.
+
+    settings
+        Finished settings.
+    installed
+        Names of the CNI plugins on the host: a list that names one which is not there would keep
+        every pod from starting. portmap comes with every release of Calico's plugins, bandwidth not.
+    """
     tables = calico_generations.GENERATIONS[settings["generation"]]
-    result = {"name": settings["cni"]["name"], "cniVersion": tables["cni_version"], "type": "calico"}
+    head = {"name": settings["cni"]["name"], "cniVersion": tables["cni_version"]}
+    plugin = {"type": "calico", **_cni_datastore(settings, tables)}
+    if settings["node"]["name"]:
+        # Without it the plugin takes the host's name, as calico/node does.
+        plugin["nodename"] = settings["node"]["name"]
+    plugin["log_level"] = settings["cni"]["log_level"]
+    plugin["mtu"] = settings["cni"]["mtu"]
+    plugin["ipam"] = {"type": "calico-ipam"}
+    plugin["policy"] = {"type": settings["cni"]["policy"]}
+    plugin["kubernetes"] = {"kubeconfig": settings["kubernetes"]["kubeconfig"]}
+    if not tables["cni_chain"]:
+        return dict(head, **plugin)
+    chain = [plugin, {"type": "portmap", "snat": True, "capabilities": {"portMappings": True}}]
+    if "bandwidth" in installed:
+        chain.append({"type": "bandwidth", "capabilities": {"bandwidth": True}})
+    return dict(head, plugins=chain)
+
+
+def _cni_datastore(settings, tables):
+    result = {}
+    if tables["env_in_image"].get("DATASTORE_TYPE") != settings["datastore"]:
+        result["datastore_type"] = settings["datastore"]
+    if settings["datastore"] == "kubernetes":
+        return result
     result["etcd_endpoints"] = ",".join(settings["etcd"]["endpoints"])
     paths = certificate_paths(settings)
     for part, key in (("key", "etcd_key_file"), ("cert", "etcd_cert_file"), ("ca", "etcd_ca_cert_file")):
         if part in paths:
             result[key] = paths[part]
-    if settings["node"]["name"]:
-        # Without it the plugin takes the host's name, as calico/node does.
-        result["nodename"] = settings["node"]["name"]
-    result["log_level"] = settings["cni"]["log_level"]
-    result["mtu"] = settings["cni"]["mtu"]
-    result["ipam"] = {"type": "calico-ipam"}
-    result["policy"] = {"type": settings["cni"]["policy"]}
-    result["kubernetes"] = {"kubeconfig": settings["kubernetes"]["kubeconfig"]}
     return result
 
 
 def calicoctl_configuration(settings):
     """calicoctl's configuration as data; calicoctl refuses keys it does not know."""
     tables = calico_generations.GENERATIONS[settings["generation"]]
-    spec = {
-        "datastoreType": settings["datastore"],
-        "etcdEndpoints": ",".join(settings["etcd"]["endpoints"]),
-    }
+    spec = {"datastoreType": settings["datastore"]}
+    if settings["datastore"] == "kubernetes":
+        spec["kubeconfig"] = settings["kubernetes"]["kubeconfig"]
+    else:
+        spec["etcdEndpoints"] = ",".join(settings["etcd"]["endpoints"])
     paths = certificate_paths(settings)
     for part, key in (("key", "etcdKeyFile"), ("cert", "etcdCertFile"), ("ca", "etcdCACertFile")):
         if part in paths:
@@ -190,7 +335,7 @@ def outdated(wanted, inspected, image_id):
     label = (config.get("Labels") or {}).get(LABEL)
     if label == wanted["labels"][LABEL]:
         return changes
-    running = dict(item.partition("=")[::2] for item in config.get("Env") or [])
+    running = environment_of(inspected)
     differing = sorted(name for name, value in wanted["environment"].items() if running.get(name) != value)
     if differing:
         changes["environment"] = {"old": "other values", "new": ", ".join(differing)}
@@ -199,3 +344,18 @@ def outdated(wanted, inspected, image_id):
         changes["mounts"] = {"old": sorted(binds), "new": sorted(wanted["mounts"])}
     changes["configuration"] = {"old": label, "new": wanted["labels"][LABEL]}
     return changes
+
+
+def environment_of(inspected):
+    """The environment of a container as ``docker inspect`` shows it (dict, or None), ``{name: text}``."""
+    pairs = ((inspected or {}).get("Config") or {}).get("Env") or []
+    return dict(item.partition("=")[::2] for item in pairs)
+
+
+def shown(inspected):
+    """A container as ``docker inspect`` shows it, with the secrets in its environment masked."""
+    if not (inspected or {}).get("Config"):
+        return inspected
+    pairs = environment_of(inspected).items()
+    safe = ["%s=%s" % (name, MASK if is_secret(name) else value) for name, value in pairs]
+    return dict(inspected, Config=dict(inspected["Config"], Env=safe))

@@ -145,7 +145,8 @@ def get(kind, name=None, *, options=None, **how):
     The resources of ``kind``, or the one called ``name``, as a list; empty if there is none.
 
     options
-        Further identity, such as {"scope": "node", "node": "node1"} of a v1 BGP peer.
+        Further options, such as {"scope": "node", "node": "node1"} of a v1 BGP peer; one without a
+        value is True.
     how
         ``binary``, ``config`` and ``deadline`` as for :func:`run`; with
         ``allow_version_mismatch=True`` it also works while the cluster is being upgraded.
@@ -172,22 +173,9 @@ def replace(resources, **how):
     return _call(["replace", "-f", "-"], _documents(resources), **how)
 
 
-def delete(resources, *, missing_ok=True, **how):
-    """
-    Delete these resources, one call for each: calicoctl 1.x stops at the first that is not there.
-
-    Returns those that were there. With ``missing_ok=False`` an absent one is :class:`NotFound`.
-    """
-    deleted = []
-    for resource in resources:
-        try:
-            _call(["delete", "-f", "-"], _documents([resource]), **how)
-        except NotFound:
-            if not missing_ok:
-                raise
-        else:
-            deleted.append(resource)
-    return deleted
+def delete(resources, **how):
+    """Delete these resources; those that are gone already are no error."""
+    _call(["delete", "--skip-not-exists", "-f", "-"], _documents(resources), **how)
 
 
 def config_get(name, *, node=None, raw=None, **how):
@@ -387,7 +375,11 @@ def _resources(stdout):
 
 
 def _options(options):
-    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in options.items()
+        if value is not None
+    ]
 
 
 def _supervise(argv, deadline, stdin, env, until=None):

@@ -8,14 +8,17 @@ several times. Read-only; standard library only, no Salt.
 import http.client
 import json
 import os
+import re
 import socket
 import urllib.parse
+
+import calico_runtimes
 
 SOCKET = "/var/run/docker.sock"
 LARGEST_ANSWER = 16 * 1024 * 1024
 
 
-class DockerError(Exception):
+class DockerError(calico_runtimes.EngineError):
     """Docker gave no usable answer; the text says why."""
 
 
@@ -40,12 +43,29 @@ def container(name, path=SOCKET, timeout=30):
     return _inspect("/containers/%s/json" % urllib.parse.quote(name), path, timeout)
 
 
-def _inspect(url, path, timeout):
+def version(path=SOCKET, timeout=30):
+    """
+    Docker's own version (text), None where another engine answers in its place, such as podman.
+
+    From the name that it gives itself in an answer: asked for its version outright, it starts programs.
+    """
+    _status, headers, _body = _get("/_ping", path, timeout)
+    found = re.match(r"Docker/(\S+)", headers.get("Server") or "")
+    return found[1] if found else None
+
+
+def root_directory(path=SOCKET, timeout=30):
+    """Where Docker keeps its images (text), None where it does not tell."""
+    return (_inspect("/info", path, timeout) or {}).get("DockerRootDir")
+
+
+def _get(url, path, timeout):
+    """Status, headers and body of the answer to a request."""
     connection = _Connection(path, timeout)
     try:
         connection.request("GET", url)
         answer = connection.getresponse()
-        body = answer.read(LARGEST_ANSWER)
+        return answer.status, answer.headers, answer.read(LARGEST_ANSWER)
     except FileNotFoundError as err:
         raise DockerError("there is no %s: docker does not run" % path) from err
     except ConnectionRefusedError as err:
@@ -57,13 +77,17 @@ def _inspect(url, path, timeout):
         raise DockerError("docker at %s: %s" % (path, reason)) from err
     finally:
         connection.close()
-    if answer.status == 404:
+
+
+def _inspect(url, path, timeout):
+    status, _headers, body = _get(url, path, timeout)
+    if status == 404:
         return None
     try:
         found = json.loads(body)
     except ValueError as err:
         raise DockerError("docker at %s answers no JSON: %r" % (path, body[:80])) from err
-    if answer.status != 200 or not isinstance(found, dict):
+    if status != 200 or not isinstance(found, dict):
         said = found.get("message") if isinstance(found, dict) else body[:80]
-        raise DockerError("docker at %s: HTTP %d, %s" % (path, answer.status, said))
+        raise DockerError("docker at %s: HTTP %d, %s" % (path, status, said))
     return found

@@ -150,6 +150,11 @@ class Client:
         for connection in self._connections:
             connection.close()
 
+    @property
+    def clock(self):
+        """What the server's clock said (text) and ours then (seconds), of the last answer; or None."""
+        return self._connections[0].clock
+
     def tree_v2(self, prefix):
         """
         All keys at and below ``prefix`` with their values, as one flat dict.
@@ -373,7 +378,7 @@ class _Asker:
             if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"):
                 return self.error(Broken, "does not speak TLS there; should it be http://?")
             if isinstance(err, ssl.SSLEOFError):
-                return self.error(Broken, "closed the connection during TLS")
+                return self.error(Broken, "closed the connection during TLS" + self._hint())
             return self.error(Broken, f"TLS failed ({reason or err})")
         if isinstance(err, (socket.timeout, TimeoutError)):
             did = "accepts connections but does not answer" if connection.connected else "no answer"
@@ -395,7 +400,10 @@ class _Asker:
     def _hint(self):
         if not self._connection.tls:
             return "; does it want https://?"
-        return "" if self._client._has_certificate else "; it may want a client certificate"
+        if not self._client._has_certificate:
+            return "; it may want a client certificate"
+        # Its refusal of ours may be lost where it closes before it has read our request.
+        return "; it may not accept our certificate: is it signed by the CA that etcd trusts?"
 
     def _why_refused(self, reason):
         if not self._client._has_certificate:
@@ -423,6 +431,7 @@ class _Connection:
         self.port = port or DEFAULT_PORT
         self.tls = context if url.scheme == "https" else None
         self.connected = False
+        self.clock = None
         self._http = None
 
     def ask(self, method, path, body, headers, end):
@@ -443,11 +452,13 @@ class _Connection:
         connection.sock.end = end
         try:
             connection.request(method, path, body=body, headers=headers)
-        except (BrokenPipeError, ConnectionResetError) as err:
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as err:
             # The reason (a TLS alert) may lie unread in the socket's buffer.
             connection.sock.recv_reason(err)
             raise
         with connection.getresponse() as response:
+            if response.getheader("Date"):
+                self.clock = (response.getheader("Date"), time.time())
             text = response.read(LARGEST_ANSWER + 1)
             if len(text) > LARGEST_ANSWER:
                 raise Broken(f"answer larger than {LARGEST_ANSWER} bytes", self.endpoint)
@@ -501,6 +512,8 @@ class _DeadlineSocket:
 
     def __init__(self, sock, end):
         self._sock = sock
+        self._readers = 0
+        self._closed = False
         self.end = end
 
     def sendall(self, data):
@@ -521,10 +534,20 @@ class _DeadlineSocket:
             pass
 
     def makefile(self, *_args, **_kwargs):
+        self._readers += 1
         return io.BufferedReader(_Raw(self), 65536)
 
     def close(self):
-        self._sock.close()
+        """As a socket does it: where the server closes after its answer, this comes before that is read."""
+        self._closed = True
+        if not self._readers:
+            self._sock.close()
+
+    def reader_closed(self):
+        """The last one to read an answer is done."""
+        self._readers -= 1
+        if self._closed:
+            self.close()
 
 
 class _Raw(io.RawIOBase):
@@ -537,6 +560,11 @@ class _Raw(io.RawIOBase):
 
     def readinto(self, buffer):
         return self._sock.recv_into(buffer)
+
+    def close(self):
+        if not self.closed:
+            super().close()
+            self._sock.reader_closed()
 
 
 def _left(end):

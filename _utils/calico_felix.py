@@ -176,7 +176,8 @@ ROWS = (
     Row("IPv6ElevatedRoutePriority", "ipv6ElevatedRoutePriority", NUMBER, since=32),
     Row("IPv6NormalRoutePriority", "ipv6NormalRoutePriority", NUMBER, since=32),
     Row("IPv6VXLANTunnelAddr", None, TEXT, since=23),
-    Row("IgnoreLooseRPF", None, FLAG, until=9),
+    # Felix needs it no more since 3.12 (projectcalico/felix#2189).
+    Row("IgnoreLooseRPF", None, FLAG, until=11),
     Row("InterfaceExclude", "interfaceExclude", TEXT),
     Row("InterfacePrefix", "interfacePrefix", TEXT),
     Row("InterfaceRefreshInterval", "interfaceRefreshInterval", SECONDS, since=0),

@@ -162,6 +162,19 @@ class FreeText(Text):
     write = read
 
 
+class Community(Text):
+    """A BGP community, standard or large. Source: the validation of BGPConfiguration in libcalico-go."""
+
+    accepted = "a community such as 64512:120 (16 bits each) or 64512:300:100 (32 bits each)"
+
+    def valid(self, word):
+        parts = word.split(":") if isinstance(word, str) else ()
+        bits = {2: 16, 3: 32}.get(len(parts))
+        return bool(bits) and all(
+            re.fullmatch("[0-9]{1,10}", part) and int(part) < 1 << bits for part in parts
+        )
+
+
 class OneOf(Plain):
     """One of a few words."""
 

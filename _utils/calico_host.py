@@ -44,39 +44,23 @@ MAX_ANSWER = 64 * 1024
 
 
 class HostError(Exception):
-    """``kind`` is one of: missing (no such program or file), failed, silent, garbage."""
+    """
+    ``kind`` is one of: missing (no such program or file), failed, silent, garbage; ``code`` is how a
+    program ended, where that is what failed.
+    """
 
-    def __init__(self, kind, text):
+    def __init__(self, kind, text, code=None):
         super().__init__(text)
         self.kind = kind
+        self.code = code
 
 
 # --- Interfaces ------------------------------------------------------------------------------
 
 
-# What calico/node leaves out when it looks for its own address. Source: its list for first-found.
-_NOT_OWN = re.compile(r"docker.*|cbr.*|dummy.*|virbr.*|lxcbr.*|veth.*|lo|cali.*|tunl.*|flannel.*|kube-ipvs.*")
-
-
-def own_addresses(timeout=5.0):
-    """Return the addresses (text, no prefix) among which calico/node would look for its own."""
-    return parse_own_addresses(_run(["ip", "-json", "address", "show"], timeout))
-
-
-def parse_own_addresses(text):
-    """Return the set of global addresses in the output of ``ip -json address show``."""
-    return {
-        address["local"]
-        for link in _json_rows(text, "ifname")
-        if not _NOT_OWN.fullmatch(link["ifname"])
-        for address in link.get("addr_info", ())
-        if address.get("scope") == "global" and "local" in address
-    }
-
-
 def interfaces(prefixes=("cali",), timeout=5.0):
     """Return this host's Calico interfaces, see :func:`parse_interfaces`."""
-    text = _run(["ip", "-json", "-details", "address", "show"], timeout)
+    text = run(["ip", "-json", "-details", "address", "show"], timeout)
     return parse_interfaces(text, prefixes)
 
 
@@ -89,7 +73,7 @@ def parse_interfaces(text, prefixes=("cali",)):
     ``mac`` (None on a tunnel) and ``addresses`` (with prefix length).
     """
     found = []
-    for link in _json_rows(text, "ifname"):
+    for link in json_rows(text, "ifname"):
         name = link["ifname"]
         if not (name.startswith(tuple(prefixes)) or name in TUNNELS):
             continue
@@ -116,8 +100,12 @@ def parse_interfaces(text, prefixes=("cali",)):
 
 def kernel_routes(family=4, prefixes=("cali",), timeout=5.0):
     """Return Calico's routes in this host's main table, see :func:`parse_routes`."""
-    text = _run(["ip", f"-{family}", "-json", "route", "show"], timeout)
-    return parse_routes(text, family, prefixes)
+    return parse_routes(routes_text(family, timeout), family, prefixes)
+
+
+def routes_text(family=4, timeout=5.0):
+    """What ``ip -json route show`` prints of this host's main table."""
+    return run(["ip", f"-{family}", "-json", "route", "show"], timeout)
 
 
 def parse_routes(text, family=4, prefixes=("cali",)):
@@ -131,7 +119,7 @@ def parse_routes(text, family=4, prefixes=("cali",)):
     each.
     """
     found = []
-    for route in _json_rows(text, "dst"):
+    for route in json_rows(text, "dst"):
         hops = route.get("nexthops") or [route]
         protocol = {"12": "bird"}.get(route.get("protocol"), route.get("protocol", "boot"))
         workload = any(hop.get("dev", "").startswith(tuple(prefixes)) for hop in hops)
@@ -358,6 +346,21 @@ def service_state(unit, cgroups="/sys/fs/cgroup", proc="/proc", timeout=5.0):
     unit that is only just being started or stopped counts, too. systemd is asked when there is no
     such process; ``reason`` then says why.
     """
+    pids = processes_of(unit, cgroups)
+    if pids:
+        ages = {pid: _age(pid, proc) for pid in pids}
+        main = max(pids, key=lambda pid: ages[pid] or 0)
+        return {"active": True, "main_pid": main, "seconds": ages[main], "reason": ""}
+    names = "LoadState,ActiveState,SubState,Result,ExecMainStatus,MainPID"
+    try:
+        text = run(["systemctl", "show", f"--property={names}", "--", unit], timeout)
+    except HostError as err:
+        return {"active": False, "main_pid": None, "seconds": None, "reason": str(err)}
+    return parse_service(text, unit)
+
+
+def processes_of(unit, cgroups="/sys/fs/cgroup"):
+    """Return the numbers of the processes in a unit's control group, [] where there are none."""
     for hierarchy in ("", "systemd/", "unified/"):  # cgroup v2, v1, both
         try:
             with open(f"{cgroups}/{hierarchy}system.slice/{unit}/cgroup.procs") as processes:
@@ -365,15 +368,8 @@ def service_state(unit, cgroups="/sys/fs/cgroup", proc="/proc", timeout=5.0):
         except (OSError, ValueError):
             continue
         if pids:
-            ages = {pid: _age(pid, proc) for pid in pids}
-            main = max(pids, key=lambda pid: ages[pid] or 0)
-            return {"active": True, "main_pid": main, "seconds": ages[main], "reason": ""}
-    names = "LoadState,ActiveState,SubState,Result,ExecMainStatus,MainPID"
-    try:
-        text = _run(["systemctl", "show", f"--property={names}", "--", unit], timeout)
-    except HostError as err:
-        return {"active": False, "main_pid": None, "seconds": None, "reason": str(err)}
-    return parse_service(text, unit)
+            return pids
+    return []
 
 
 def parse_service(text, unit):
@@ -413,13 +409,13 @@ def _age(pid, proc):
 # --- Reading ---------------------------------------------------------------------------------
 
 
-def _run(argv, timeout):
-    """Return what a program prints."""
+def run(argv, timeout, text=""):
+    """Return what a program prints when it is told ``text``; it may take ``timeout`` seconds."""
     words = " ".join(argv)
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=text.encode("utf-8"),
             capture_output=True,
             timeout=timeout,
             env={**os.environ, "LC_ALL": "C"},
@@ -433,11 +429,12 @@ def _run(argv, timeout):
         raise HostError("failed", f"'{words}': {err.strerror}") from err
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()
-        raise HostError("failed", f"'{words}' ended with exit code {done.returncode}: {said}")
+        failure = f"'{words}' ended with exit code {done.returncode}: {said}"
+        raise HostError("failed", failure, done.returncode)
     return done.stdout.decode("utf-8", "replace")
 
 
-def _json_rows(text, key):
+def json_rows(text, key):
     """Return the objects that ``ip -json`` printed; it leaves gaps ({}) for what it does not show."""
     try:
         rows = json.loads(text) if text.strip() else []

@@ -13,6 +13,7 @@ from calico_forms import (
     AsNumber,
     Blocks,
     Boolean,
+    Community,
     ConfigurationName,
     Duration,
     Encapsulation,
@@ -31,6 +32,25 @@ from calico_forms import (
     Words,
 )
 
+# Kinds that every calicoctl of their generation writes: about others it is asked first.
+USUAL = {
+    "v1": {"bgpPeer", "hostEndpoint", "ipPool", "node", "policy", "profile", "workloadEndpoint"},
+    "v3": {
+        "BGPConfiguration",
+        "BGPPeer",
+        "ClusterInformation",
+        "FelixConfiguration",
+        "GlobalNetworkPolicy",
+        "GlobalNetworkSet",
+        "HostEndpoint",
+        "IPPool",
+        "NetworkPolicy",
+        "NetworkSet",
+        "Node",
+        "Profile",
+        "WorkloadEndpoint",
+    },
+}
 API_VERSIONS = {"v1": "v1", "v3": "projectcalico.org/v3"}
 # What can be declared in words -> its kind in each generation.
 DECLARED = {
@@ -133,7 +153,9 @@ _SECRET = Mapping(
     "secretKeyRef with the name and the key of a Kubernetes secret",
     {"secretKeyRef": Mapping("name and key", {"name": Text(), "key": Text()}, {"optional": Boolean()})},
 )
-_COMMUNITY = Mapping("a mapping with name and value", {"name": Text(), "value": Text()})
+_COMMUNITY = Mapping(
+    "a mapping with name and value: %s" % Community.accepted, {"name": Text(), "value": Community()}
+)
 _ADVERTISEMENT = Mapping(
     "a mapping with cidr and communities",
     {"cidr": Network()},

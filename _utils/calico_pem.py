@@ -5,6 +5,7 @@ Works on PEM bytes; pure but for the clock, which is passed in. Uses ``cryptogra
 itself depends on.
 """
 
+import contextlib
 import datetime
 import hashlib
 
@@ -79,6 +80,51 @@ def findings(parts, now):
     return result
 
 
+def expiry(parts):
+    """
+    When certificates end.
+
+    parts
+        ``{"ca": bytes, "cert": bytes}`` in PEM form; parts may be left out.
+
+    Returns ``{part: aware datetime}``: of a bundle of CAs the latest end, of a certificate with its
+    chain its own. Raises ValueError where one cannot be read.
+    """
+    result = {}
+    for part in ("ca", "cert"):
+        if part in parts:
+            try:
+                ends = [_period(certificate)[1] for certificate in _certificates(parts[part])]
+            except _UNREADABLE as err:
+                raise ValueError("the %s is no PEM certificate (%s)" % (part, _short(err))) from err
+            result[part] = ends[0] if part == "cert" else max(ends)
+    return result
+
+
+def foreign_issuer(parts):
+    """
+    Who issued the client certificate, where that is none of the CAs given (text); else None.
+
+    etcd may trust another CA than the one that issued its own certificate: that is no fault in itself.
+    """
+    try:
+        own, known = _certificates(parts["cert"]), _certificates(parts["ca"])
+    except (KeyError, *_UNREADABLE):
+        return None
+    # A bundle may hold the CAs between the certificate and the one that is trusted.
+    issuers = {item.subject for item in [*own[1:], *known]}
+    return None if own[0].issuer in issuers else own[0].issuer.rfc4514_string()
+
+
+def ends(parts):
+    """What :func:`expiry` says of each part as text (ISO 8601); what cannot be read is left out."""
+    found = {}
+    for part in parts:
+        with contextlib.suppress(ValueError):
+            found.update((name, end.isoformat()) for name, end in expiry({part: parts[part]}).items())
+    return found
+
+
 def _belongs(key, certificate):
     try:
         return _public_bytes(certificate.public_key()) == _public_bytes(key.public_key())
@@ -95,7 +141,9 @@ def _dates(part, certificates, now):
     if not valid:
         begin, end = periods[0]
         if now < begin:
-            return [("error", part, "is not valid before %s" % begin.isoformat())]
+            # Either the certificate is of tomorrow or the clock is of yesterday.
+            seen = "is not valid before %s, and this host's clock says %s"
+            return [("error", part, seen % (begin.isoformat(), now.isoformat(timespec="seconds")))]
         return [("error", part, "expired on %s" % end.isoformat())]
     left = (max(valid) - now).days
     if left < WARN_DAYS:

@@ -10,7 +10,15 @@ import copy
 import ipaddress
 import re
 
-from calico_forms import Address, ConfigurationName, host_bits, milliseconds, network_of
+from calico_forms import (
+    Address,
+    AddressAndPort,
+    Community,
+    ConfigurationName,
+    host_bits,
+    milliseconds,
+    network_of,
+)
 from calico_kinds import (
     ABSENT_IS_FALSE,
     API_VERSIONS,
@@ -229,7 +237,7 @@ def _walk(node, path, kind, found):
         here = (*path, name)
         if path == ("metadata",) and name in (*SERVER_OWNED, "resourceVersion"):
             continue
-        if isinstance(value, dict) and here not in kind.by_path:
+        if isinstance(value, dict) and here not in kind.by_path and path not in _TEXT_ONLY:
             _walk(value, here, kind, found)
         else:
             found.append((here, value))
@@ -372,12 +380,15 @@ def _unshown(found):
     return [dict(item, given=_masked(item["given"], _is_secret(item["setting"]))) for item in found]
 
 
-def problems(resource, generation, others=()):
+def problems(resource, generation, others=(), whole=False):
     """
     What is wrong with a resource, found before anything is written.
 
     others
         The resources of the same kind that it will live with.
+    whole
+        Whether the resource is all that will be there. If not, the datastore may have fields that it
+        leaves out, and what is wrong only without them is not told.
 
     Returns a list of {"setting": the field's word, "given", "accepted"}; secrets are masked.
     """
@@ -415,7 +426,10 @@ def problems(resource, generation, others=()):
         if name and "name" not in wrong and not form.valid(name):
             found.append(_problem("name", name, form.accepted))
     elif kind.name == "BGPConfiguration":
-        found.extend(_bgp_problems(values(resource, generation), generation, wrong))
+        words = values(resource, generation)
+        found.extend(_bgp_problems(words, generation, wrong))
+        if not wrong & {"communities", "prefix_advertisements"}:
+            found.extend(_community_problems(words, whole))
     return _unshown(found)
 
 
@@ -450,6 +464,7 @@ def _label_problems(path, value):
 
 
 def _peer_problems(words, generation, wrong):
+    yield from _neighbour_problems(words, wrong)
     if generation == "v1":
         if words.get("peer_ip") is None:
             yield _problem("peer_ip", None, Address.accepted)
@@ -467,6 +482,24 @@ def _peer_problems(words, generation, wrong):
         yield _problem("peer_ip", None, "an address, or else peer_selector")
     if words.get("as_number") and words.get("peer_selector"):
         yield _problem("as_number", words["as_number"], "nothing, where peer_selector is given")
+
+
+def _neighbour_problems(words, wrong):
+    """
+    What BIRD refuses of a neighbour by address, and with it all of its configuration: no change of any
+    session would reach it any more. Source: BIRD's own words, `Neighbor must be configured` and
+    `Remote AS number must be set`.
+    """
+    found = AddressAndPort().parts(words.get("peer_ip")) if "peer_ip" not in wrong else None
+    if not found:
+        return
+    address = ipaddress.ip_address(found[0])
+    if address.is_unspecified or address.is_loopback or address.is_multicast:
+        yield _problem("peer_ip", words["peer_ip"], "the address of a neighbour: %s is none" % address)
+    given = words.get("as_number")
+    if not given and not words.get("peer_selector") and not wrong & {"as_number", "spec"}:
+        # Calico stores a peer without one all the same, as recorded of 1.6.3, 3.22.5 and 3.32.1.
+        yield _problem("as_number", given, "the neighbour's AS number, from 1 on, where peer_ip is given")
 
 
 # What BIRD can have but once, for the whole cluster.
@@ -493,6 +526,25 @@ def _bgp_problems(words, generation, wrong):
                 yield _problem(word, words[word], "nothing, where mesh is false")
 
 
+def _community_problems(words, whole):
+    """
+    Communities that nothing uses, and uses of what nothing defines, which calicoctl refuses.
+
+    Source: the validation of BGPConfiguration in libcalico-go.
+    """
+    named, used = words.get("communities"), words.get("prefix_advertisements")
+    names = [item["name"] for item in named or ()]
+    if named and not used and (whole or used is not None):
+        yield _problem("communities", names, "nothing, where prefix_advertisements uses none of them")
+    form = Community()
+    for item in used or ():
+        for text in item.get("communities") or ():
+            # A name may be one that the datastore has, as long as nothing says otherwise.
+            if text not in names and not form.valid(text) and (whole or named is not None or ":" in text):
+                accepted = form.accepted + ", or the name of one of communities"
+                yield _problem("prefix_advertisements", text, accepted)
+
+
 def _pool_problems(resource, generation, others, wrong):
     kind = _kind(resource, generation)
     field = kind.by_word["cidr"]
@@ -515,6 +567,8 @@ def _pool_problems(resource, generation, others, wrong):
             found.extend(_size_problems(network, block, generation))
     if network.overlaps(LINK_LOCAL[network.version]):
         found.append(_problem("cidr", str(network), f"a network outside {LINK_LOCAL[network.version]}"))
+    elif network.is_loopback or network.is_multicast:
+        found.append(_problem("cidr", str(network), "a network that workloads can have addresses of"))
     if network.version == 6 and word("ipip") != "never" and "ipip" not in wrong:
         found.append(_problem("ipip", word("ipip"), "never: IP-in-IP is not for IPv6 pools"))
     if (
@@ -569,7 +623,7 @@ def from_config(config):
         "FelixConfiguration": [_settings_of("FelixConfiguration", "default", config.get("felix") or {})],
     }
     for node, of_node in sorted((config.get("nodes") or {}).items()):
-        level = (of_node.get("bgp") or {}).get("loglevel")
+        level = of_node.get("logLevel")
         if level:
             found["BGPConfiguration"].append(
                 _settings_of("BGPConfiguration", _NODE + node, {"logSeverityScreen": level})

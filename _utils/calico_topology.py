@@ -50,14 +50,15 @@ class Cluster:
         The peers of Calico 3, which may name nodes by selectors: {"node", "node_selector",
         "address", "port", "as_number", "peer_selector"}, None where not given.
     blocks
-        [{"cidr", "node": name or None, "used": how many addresses}]
+        [{"cidr", "node": name or None, "confirmed": whether it is certain that it is that node's,
+        "used": how many addresses}]
     workloads
         [{"node", "name", "networks": [CIDR, …]}]
     resources
         {kind: [resource, …]} in the words of the generation's API, as calicoctl prints them.
     config
         What ``calicoctl config get`` prints (Calico 2.6 only): {"nodeToNodeMesh", "asNumber",
-        "logLevel", "ipip", "felix": {name: value}, "bgp": {…}, "nodes": {name: {…}}}
+        "logLevel", "ipip", "felix": {name: value}, "bgp": {…}, "nodes": {name: {"logLevel", "felix", "bgp"}}}
     ready
         False if the datastore is locked (a migration is under way).
     """
@@ -119,6 +120,141 @@ def expected_sessions(cluster, node_name):
             neighbours.setdefault(neighbour, session["name"])
             sessions.append(session)
     return sessions
+
+
+def connected(cluster, answered=False):
+    """
+    Over which address families each node must have any session: {name: {4, 6}, …}.
+
+    answered
+        True leaves out sessions that cannot come up as far as the datastore tells: a peer by the address
+        of a node of ours that does not have this one as its neighbour, too, or has another AS number than
+        the peer says. A neighbour that is none of our nodes is taken for granted: nothing here knows it.
+
+    Without that, it says the same as :func:`expected_sessions` of every node, but without half a million
+    sessions of a mesh of a thousand nodes.
+    """
+    found = {name: set() for name in cluster.nodes}
+    if cluster.mesh:
+        meshed = [name for name, node in cluster.nodes.items() if not node["cluster_id"]]
+        for family in FAMILIES:
+            _connect(cluster, found, family, meshed, _addresses(cluster, meshed, family))
+    if cluster.generation == "v1":
+        answers = _answers(cluster) if answered else None
+        for peering in cluster.peerings:
+            near = _near_ends(cluster, {**peering, "node_selector": None}, None)
+            if answered:
+                near = [name for name in near if answers(peering, name)]
+            _connect(cluster, found, _family(peering["address"]), near, {peering["address"]})
+        return found
+    matching = _Matching(cluster)
+    for selection in cluster.selections:
+        near = _near_ends(cluster, selection, matching)
+        if selection["peer_selector"]:
+            far = matching.names(selection["peer_selector"])
+            for family in FAMILIES:
+                _connect(cluster, found, family, near, _addresses(cluster, far, family))
+                _connect(cluster, found, family, far, _addresses(cluster, near, family))
+        elif selection["address"]:
+            family = _family(selection["address"])
+            nodes = cluster.nodes.items()
+            far = [name for name, node in nodes if _far_families(cluster, selection, node, matching)]
+            if answered and not far and _bird_of_ours(cluster, selection):
+                continue
+            _connect(cluster, found, family, near, {selection["address"]})
+            _connect(cluster, found, family, far, _addresses(cluster, near, family) if far else ())
+    return found
+
+
+def idle_peers(cluster):
+    """
+    The peers that make no session, as far as the datastore tells: one line (text) for each.
+
+    A peer by an address that is none of our nodes is never among them: see :func:`connected`.
+    """
+    matching, answers = _Matching(cluster), _answers(cluster)
+    none = {"node_selector": None, "peer_selector": None}
+    for peer in [*({**peering, **none} for peering in cluster.peerings), *cluster.selections]:
+        whom = peer["address"] or peer["peer_selector"]
+        why = _why_idle(cluster, peer, matching, answers) if whom else None
+        if why:
+            yield "%s: %s" % (whom, why)
+
+
+def _why_idle(cluster, peer, matching, answers):
+    address = peer["address"]
+    near = _near_ends(cluster, peer, matching)
+    if not near and peer["node_selector"]:
+        return "no node matches %s" % peer["node_selector"]
+    if not near:
+        return "there is no node %s" % peer["node"]
+    if peer["peer_selector"]:
+        return None if matching.names(peer["peer_selector"]) else "no node matches it"
+    near = [n for n in near if address not in (cluster.nodes[n]["ipv4"], cluster.nodes[n]["ipv6"])]
+    if not near:
+        return "that node is the only one that it is for"
+    if cluster.generation == "v1":
+        if any(answers(peer, name) for name in near):
+            return None
+        return "that node has no such peer, or another AS number than %s" % peer["as_number"]
+    far = any(_far_families(cluster, peer, node, matching) for node in cluster.nodes.values())
+    if far or not _bird_of_ours(cluster, peer):
+        return None
+    return "that node has another AS number than %s" % peer["as_number"]
+
+
+def _answers(cluster):
+    """Of Calico 2.6: whether a node's session with a peer would be answered, as far as we can tell."""
+    numbers = {(peer["node"], peer["address"]): peer["as_number"] for peer in cluster.peerings}
+    owners = {}
+    for name, node in cluster.nodes.items():
+        for address in filter(None, (node["ipv4"], node["ipv6"])):
+            owners.setdefault(address, []).append(name)
+
+    def answers(peering, name):
+        near, address = cluster.nodes[name], peering["address"]
+        own = near[f"ipv{_family(address)}"]
+        ours = owners.get(address)
+        return not ours or any(
+            _number(cluster, cluster.nodes[owner]) == peering["as_number"]
+            and _number(cluster, near) in (numbers.get((owner, own)), numbers.get((None, own)))
+            for owner in ours
+        )
+
+    return answers
+
+
+def _bird_of_ours(cluster, selection):
+    """Whether a peer by address means the BIRD of a node: at another port, something else listens."""
+    return any(
+        selection["address"] in (node["ipv4"], node["ipv6"])
+        and selection["port"] in (None, node["listen_port"] or cluster.listen_port or BGP_PORT)
+        for node in cluster.nodes.values()
+    )
+
+
+def near_ends(cluster, selection):
+    """The names of the nodes that a peer of :attr:`Cluster.selections` is for."""
+    return _near_ends(cluster, selection, _Matching(cluster))
+
+
+def far_nodes(cluster, selection):
+    """The names of the nodes that a peer of :attr:`Cluster.selections` chooses by its peer selector."""
+    return _Matching(cluster).names(selection["peer_selector"]) if selection["peer_selector"] else []
+
+
+def _addresses(cluster, names, family):
+    key = f"ipv{family}"
+    return {address for address in (cluster.nodes[name][key] for name in names) if address}
+
+
+def _connect(cluster, found, family, names, addresses):
+    """Note that each of these nodes has sessions with these addresses, its own left out."""
+    key = f"ipv{family}"
+    for name in names if addresses else ():
+        own = cluster.nodes[name][key]
+        if own and (len(addresses) > 1 or own not in addresses):
+            found[name].add(family)
 
 
 def _mesh(cluster, node, family):
@@ -228,11 +364,33 @@ def from_v2(flat_keys):
     _settle(cluster, blocks)
     config["nodeToNodeMesh"] = "on" if cluster.mesh else "off"
     config["asNumber"] = cluster.as_number
-    config["logLevel"] = cluster.log_level
+    config["logLevel"] = log_level(config["felix"], cluster.log_level)
+    for of_node in config["nodes"].values():
+        of_node["logLevel"] = log_level(of_node["felix"], of_node["bgp"].get("loglevel"))
     config["ipip"] = "on" if config["felix"].get("IpInIpEnabled") == "true" else "off"
     cluster.config = config
     cluster.resources["node"] = [_v2_node(name, n) for name, n in sorted(cluster.nodes.items())]
     return cluster
+
+
+def log_level(felix, of_bird):
+    """
+    The log level that ``calicoctl config get logLevel`` prints, of Calico 2.6.
+
+    felix
+        What is set for Felix at this place ({name: value}).
+    of_bird
+        BIRD's level, None where none is set.
+
+    calicoctl writes the level for Felix as it was given and for BIRD what it has of it. Where the two do
+    not belong together, nobody set them as one: BIRD's is returned then, so that setting it is a change.
+    """
+    given = felix.get("LogSeverityScreen")
+    together = given is not None and of_bird in (None, given if given in _BIRD_LEVELS else "none")
+    return given if together else of_bird
+
+
+_BIRD_LEVELS = ("debug", "info")
 
 
 def _v2_key(cluster, config, blocks, key, value):
@@ -611,11 +769,14 @@ def _ipam(blocks, parts, value):
         _block(blocks, block["cidr"])["used"] = used
     elif parts[0] == "host" and len(parts) == 5 and parts[3] == "block":
         address, _dash, length = parts[4].rpartition("-")
-        _block(blocks, f"{address}/{length}")["node"] = parts[1]
+        # Calico 2.6 keeps nothing here; 3 says whether the claim, or the release, is still under way.
+        claim = _json(value) if value else {"state": "confirmed"}
+        confirmed = claim.get("state") == "confirmed" and not claim.get("deleted")
+        _block(blocks, f"{address}/{length}").update(node=parts[1], confirmed=confirmed)
 
 
 def _block(blocks, cidr):
-    return blocks.setdefault(cidr, {"cidr": cidr, "node": None, "used": 0})
+    return blocks.setdefault(cidr, {"cidr": cidr, "node": None, "confirmed": False, "used": 0})
 
 
 def _settle(cluster, blocks):

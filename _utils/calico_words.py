@@ -53,7 +53,7 @@ def describe(what, words, generation):
         ``pool``, ``peer``, ``bgp``, ``felix`` or ``node``.
     words
         Dict. A word whose value is None counts as not given; but a label or a setting of Felix that
-        is None is wanted absent.
+        is None, and a cluster id that is empty, are wanted absent.
 
     Raises :class:`Problems` for words that this generation has no field for. Values are not judged
     here: see :func:`calico_resources.problems`.
@@ -80,6 +80,9 @@ def describe(what, words, generation):
             # Empty text is as good as nothing to Felix itself, too.
             taken.add(field.path)
             resource["spec"][field.path[-1]] = None
+        elif word == "route_reflector_cluster_id" and value == "":
+            taken.add(field.path)
+            resource["spec"].setdefault("bgp", {})[field.path[-1]] = None
         else:
             taken.add(field.path)
             put(resource, field.path, field.form.write(value))

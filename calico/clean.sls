@@ -1,5 +1,5 @@
 # What calico.init made on the host is gone, in reverse order; nothing else is touched.
-{%- from "calico/map.jinja" import calico, certificates with context %}
+{%- from "calico/map.jinja" import calico, certificates, cni with context %}
 
 include:
   - calico.preflight
@@ -42,8 +42,13 @@ calico-node's files are gone:
       - /etc/calico/calico-node.env
       - /etc/calico/calicoctl.cfg
       - /etc/sysctl.d/60-calico.conf
+      # The last good files, keys among them.
+      - /var/lib/calico-formula
+      # What calico/node of Calico 3 leaves there for the CNI plugin.
+      - /var/lib/calico/nodename
+      - /var/lib/calico/mtu
 {%- if calico.cni.enabled %}
-      - /etc/cni/net.d/10-calico.conf
+      - {{ cni.path }}
 {%- endif %}
 {%- for certificate in certificates %}
       - {{ certificate.path }}
@@ -76,5 +81,6 @@ Directories that only held calico-node's files are gone:
     - names:
       - /etc/calico/ssl
       - /etc/calico
+      - /var/lib/calico
     - require:
       - file: calico-node's files are gone

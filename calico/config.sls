@@ -1,8 +1,14 @@
 # Certificates, calicoctl.cfg, CNI configuration, environment and unit are as the pillar says.
-{%- from "calico/map.jinja" import calico, certificates with context %}
+{%- from "calico/map.jinja" import calico, certificates, cni with context %}
 
 include:
   - calico.install
+
+# Before the first of them changes: calico:on_failure may ask for what runs now.
+What runs can be restored:
+  calico.restorable:
+    - require:
+      - sls: calico.install
 
 {%- for certificate in certificates %}
 
@@ -19,7 +25,7 @@ etcd's {{ certificate.part }} is installed:
     - dir_mode: '0755'
     - show_changes: {{ certificate.part != "key" }}
     - require:
-      - sls: calico.install
+      - calico: What runs can be restored
 {%- endfor %}
 
 calicoctl knows the datastore:
@@ -30,19 +36,29 @@ calicoctl knows the datastore:
     - mode: '0644'
     - makedirs: true
     - require:
-      - sls: calico.install
+      - calico: What runs can be restored
 
 {%- if calico.cni.enabled %}
 
 CNI is configured:
   file.managed:
-    - name: /etc/cni/net.d/10-calico.conf
+    - name: {{ cni.path }}
     - source: salt://calico/files/cni.conf.jinja
     - template: jinja
     - mode: '0644'
     - makedirs: true
     - require:
-      - sls: calico.install
+      - calico: What runs can be restored
+{%- endif %}
+
+{#- Only a file of ours can have this name: it is left over from the other generation. #}
+{%- if calico.cni.enabled and salt["file.file_exists"](cni.stale) %}
+
+CNI has no configuration of another release:
+  file.absent:
+    - name: {{ cni.stale }}
+    - require:
+      - file: CNI is configured
 {%- endif %}
 
 calico-node's environment is written:
@@ -54,7 +70,7 @@ calico-node's environment is written:
     - show_changes: false
     - makedirs: true
     - require:
-      - sls: calico.install
+      - calico: What runs can be restored
 
 calico-node's unit is written:
   file.managed:
@@ -63,4 +79,4 @@ calico-node's unit is written:
     - template: jinja
     - mode: '0644'
     - require:
-      - sls: calico.install
+      - calico: What runs can be restored

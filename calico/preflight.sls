@@ -7,6 +7,7 @@
 {%-   do salt["saltutil.sync_utils"](saltenv=saltenv) %}
 {%-   do salt["saltutil.sync_modules"](saltenv=saltenv) %}
 {%-   do salt["saltutil.sync_states"](saltenv=saltenv) %}
+{%-   do salt["saltutil.sync_beacons"](saltenv=saltenv) %}
 Calico's modules are the ones of this release:
   test.nop:
     - order: first

@@ -1,4 +1,4 @@
-# Felix is ready and every BGP session that the datastore asks for is Established.
+# Felix is ready, every BGP session that the datastore asks for is Established, blocks have routes.
 include:
   - calico.network
 

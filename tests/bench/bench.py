@@ -9,7 +9,10 @@ import json
 import os
 import sys
 
-from tests.bench import apply, measure, status
+from tests.bench import apply, datastore, measure, mesh, status
+
+# Samples of a run over the answers of a thousand nodes.
+MESHES = 5
 
 
 def main():
@@ -24,6 +27,8 @@ def main():
     if missing:
         sys.exit(f"The benchmark cannot run here: {missing}.")
     figures = status.figures(arguments.rounds, calicoctl)
+    figures += datastore.figures(arguments.rounds)
+    figures += mesh.figures(MESHES)
     figures += apply.figures(arguments.applies)
     if arguments.json:
         print(json.dumps([figure.as_data() for figure in figures], indent=1))

@@ -188,7 +188,7 @@ def _answer(rows):
 # --- the count, for people; that each step agrees is held by the tests above -----------------------
 
 
-def test_how_many_steps_agree(replayed, status_agreements, capsys):
+def test_how_many_steps_agree(replayed, status_agreements, record_property):
     lines = []
     for version, scenario, names in scenarios():
         steps, port = replayed(version, scenario)
@@ -197,8 +197,7 @@ def test_how_many_steps_agree(replayed, status_agreements, capsys):
     for version, agreed in status_agreements.items():
         total = len(replay.load(version, STATUS)["steps"])
         lines.append(f"calicoctl {version} {STATUS}: {len(agreed)} of {total} steps agree")
-    with capsys.disabled():
-        print("\n" + "\n".join(sorted(lines)))
+    record_property("figure", "\n".join(sorted(lines)))
 
 
 def test_what_is_not_aimed_for_was_recorded_and_has_a_reason():

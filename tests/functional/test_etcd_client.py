@@ -172,6 +172,27 @@ def test_a_connection_that_the_server_closed_is_opened_again(tmp_path, pki, clie
         assert connected.tree_v2("/kept") == {"/kept": "x"}
 
 
+def test_an_answer_is_read_although_the_server_closes_after_it(server, client):
+    # Too long to come with the headers.
+    value = "1" * 200000
+    body = json.dumps({"node": {"key": "/a", "value": value}}).encode()
+    connected = client(server(answer(body, headers="Connection: close\r\n")), name=None)
+    for _ in range(2):
+        assert connected.tree_v2("/a") == {"/a": value}
+
+
+def test_the_servers_clock(etcd, server, client):
+    connected = client(etcd.endpoint)
+    assert connected.clock is None
+    connected.health()
+    date, seconds = connected.clock
+    assert date.endswith(" GMT")
+    assert abs(seconds - time.time()) < 5
+    silent = client(server(answer(b'{"node": {"key": "/a", "value": "1"}}')), name=None)
+    silent.tree_v2("/a")
+    assert silent.clock is None
+
+
 def test_the_first_of_two_endpoints_may_be_down(etcd, client):
     connected = client(free_endpoint(), etcd.endpoint)
     assert connected.tree_v2("/nothing/there") == {}
@@ -273,7 +294,7 @@ def test_tls_on_a_plain_port(server, client):
 
 def test_v2_api_off(tmp_path, pki, client):
     server = etcd_support.Etcd(tmp_path, pki)
-    server.start(enable_v2=False)
+    server.start("--enable-v2=false")
     try:
         connected = client(server.endpoint)
         error = error_of(connected)
@@ -363,6 +384,17 @@ def test_garbage(server, client, handle):
 def test_broken(server, pki, client, handle):
     assert type(error_of(client(server(handle)))) is calico_etcd.Broken
     assert type(error_of(client(server(handle, pki)))) is calico_etcd.Broken
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("calico", "not accept our certificate"), (None, "want a client")]
+)
+def test_a_server_that_closes_after_the_handshake_may_have_refused_the_certificate(
+    server, pki, client, name, words
+):
+    error = error_of(client(server(lambda connection: None, pki), name=name))
+    assert type(error) is calico_etcd.Broken
+    assert words in str(error)
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])

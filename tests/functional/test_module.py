@@ -1,7 +1,6 @@
 """The execution module as Salt loads it: what a pillar gives, what the datastore holds, return codes."""
 
 import contextlib
-import http.server
 import json
 import socket
 import threading
@@ -9,7 +8,16 @@ import time
 
 import pytest
 
-from tests.functional.test_states import CIDR, POOL_KEY, contents, endpoint, pool, register
+from tests.functional.test_states import (
+    CIDR,
+    POOL_KEY,
+    SMALL_MTU,
+    contents,
+    endpoint,
+    pool,
+    register,
+    register_this_host,
+)
 from tests.support import minion as minion_support
 
 
@@ -77,7 +85,7 @@ def test_the_container_is_all_that_decides_how_it_runs(minion, give):
         "registered",
         "image",
         "drift",
-        "node_plan",
+        "declared",
     ],
 )
 def test_a_pillar_that_is_wrong_or_missing_is_the_reason(minion, give, refused, function):
@@ -99,7 +107,8 @@ def test_the_digest_of_the_code_is_the_releases(minion):
 
 
 def test_findings_and_the_return_code(minion, give, datastore, engine):
-    register(datastore)
+    register_this_host(datastore)
+    give(cni__mtu=SMALL_MTU)
     assert minion.call_with_code("calico.check") == ([], 0)
     give(cni__mtu=7)
     findings, code = minion.call_with_code("calico.check")
@@ -114,12 +123,11 @@ def test_all_that_is_wrong_is_found_at_once(minion, give, datastore, engine):
     minion.path("/run/docker.sock").unlink()
     give(node__ip="192.168.61.61/24")
     whats = [finding["what"] for finding in minion.call("calico.check")]
-    assert whats == ["container runtime", "address of node node1"]
+    assert whats == ["container runtime", "address of node node1", "calico:node:ip"]
 
 
 def test_an_address_that_this_node_itself_has_is_no_finding(minion, give, datastore, engine):
-    register(datastore)
-    give(node__ip="192.168.61.61/24")
+    give(node__ip=register_this_host(datastore), cni__mtu=SMALL_MTU)
     assert minion.call_with_code("calico.check") == ([], 0)
 
 
@@ -179,52 +187,55 @@ def test_a_plan_changes_nothing(minion, give, datastore):
     endpoint(datastore)
     before = contents(datastore)
     wanted = {"cidr": CIDR, "ipip": "always"}
-    plan = minion.call("calico.pool_plan", wanted)
-    assert plan["changes"] == {"ipip": {"old": "never", "new": "always"}}
-    assert plan["resource"]["spec"]["ipip"] == {"enabled": True, "mode": "always"}
-    plan = minion.call("calico.pool_plan", wanted, present=False)
-    assert plan["in_use"] == ["k8s/default.web/eth0 on node1"]
+    plan = minion.call("calico.plan", "pool", [wanted])
+    assert plan["changes"] == {CIDR: {"ipip": {"old": "never", "new": "always"}}}
+    assert plan["steps"] == [{"name": CIDR, "action": "update"}]
+    assert plan["refused"] == []
+    plan = minion.call("calico.plan", "pool", absent=[wanted], allow=["last_pool"])
+    assert [step["action"] for step in plan["steps"]] == ["delete"]
+    assert "k8s/default.web/eth0 on node1" in "".join(plan["refused"])
     assert contents(datastore) == before
 
 
 def test_what_the_pools_of_a_release_do_not_know(minion, give, datastore, refused):
-    said = refused("calico.pool_plan", {"cidr": CIDR, "vxlan": "always"})
+    said = refused("calico.plan", "pool", [{"cidr": CIDR, "vxlan": "always"}])
     assert "vxlan" in said
     assert "nat_outgoing" in said
 
 
+PEER = {"apiVersion": "v1", "kind": "bgpPeer", "metadata": {"scope": "global", "peerIP": "10.0.0.9"}}
+
+
+def test_a_resource_is_applied_once_and_deleted_once(minion, give, datastore, calicoctl):
+    wanted = dict(PEER, spec={"asNumber": "64900"})
+    assert minion.call("calico.apply", wanted)["as_number"] == {"old": None, "new": 64900}
+    assert minion.call("calico.apply", wanted) == {}
+    assert [item["spec"] for item in minion.call("calico.get", "bgpPeer")] == [{"asNumber": 64900}]
+    assert minion.call("calico.delete", "bgpPeer", "10.0.0.9") is True
+    assert minion.call("calico.get", "bgpPeer") == []
+    assert minion.call("calico.delete", "bgpPeer", "10.0.0.9") is False
+
+
+@pytest.mark.parametrize(
+    ("resource", "words"),
+    [
+        ("text", "resource: got 'text'; accepted: a resource"),
+        ({"kind": "bgpPeer"}, "apiVersion: got"),
+        ({"apiVersion": "v1", "metadata": {}}, "kind: got"),
+        ({"apiVersion": "v1", "kind": 7}, "kind: got 7"),
+        ({"apiVersion": "v1", "kind": "ipPool", "metadata": {}, "spec": {}}, "cidr: got"),
+        (dict(PEER, spec={"asNumber": "many"}), "as_number: got"),
+        (dict(PEER, sepc={}), "sepc: got"),
+    ],
+)
+def test_a_resource_that_is_wrong_is_not_applied(
+    minion, give, datastore, calicoctl, refused, resource, words
+):
+    assert words in refused("calico.apply", resource)
+    assert contents(datastore) == {}
+
+
 # --- ready -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def felix():
-    """A health port; its number. ``answers`` is the code that it gives."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(self.server.code)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.code = 204
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def running(minion, felix, give, datastore):
-    """calico-node runs, without BGP: systemd says so, Felix is ready, the node is registered."""
-    systemctl = minion.bin / "systemctl"
-    systemctl.write_text("#!/bin/sh\nprintf 'LoadState=loaded\\nActiveState=active\\nMainPID=1\\n'\n")
-    systemctl.chmod(0o755)
-    register(datastore)
-    give(node__backend="none", felix={"HealthPort": felix.server_port})
-    yield felix
-    systemctl.unlink()
 
 
 def test_a_node_that_is_ready(minion, running):
@@ -289,3 +300,15 @@ def test_a_bird_that_gives_no_answer_is_a_reason(minion, give, refused, answer):
         assert "bird.ctl" in refused("calico.peers")
         assert minion.call("calico.status")["ready"] is False
         assert time.monotonic() - begin < 15
+
+
+def test_a_kind_that_calicoctl_does_not_know_is_found_before_anything_is_done(
+    minion, datastore, give, calicoctl
+):
+    resource = {"apiVersion": "v1", "kind": "Nonsense", "metadata": {"name": "a"}, "spec": {}}
+    give(network__resources=[resource])
+    found = {item["what"]: item for item in minion.call("calico.check")}
+    assert found["calico:network:resources: kind Nonsense"]["level"] == "error"
+    assert "Nonsense" in found["calico:network:resources: kind Nonsense"]["seen"]
+    give(network__resources=[dict(resource, kind="profile")])
+    assert not [item for item in minion.call("calico.check") if "kind" in item["what"]]

@@ -7,20 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.lab.standins import etcdv2
-from tests.support import etcd, pki
-from tests.support.namespaces import Container, Fabric, ip, until
+from tests.support import etcd
+from tests.support import pki as pki_support
+from tests.support.calico_nodes import POOL, Node, meshed, pinging, tls, unpacked
+from tests.support.namespaces import Container, ip, until
 
 STANDINS = Path(etcdv2.__file__).resolve().parent
+HOSTS = 3
 STARTUP = STANDINS / "node" / "image" / "startup.py"
-ATTACH = STANDINS / "workload" / "attach.py"
-POOL = "172.20.0.0/16"
 
 pytestmark = [
     pytest.mark.lab,
@@ -32,46 +32,16 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def fabric():
-    with Fabric(3) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def certificates(fabric, tmp_path_factory):
-    return Path(pki.make(tmp_path_factory.mktemp("pki"), [fabric.gateway]))
-
-
-@pytest.fixture(scope="module")
-def server(fabric, certificates, tmp_path_factory):
-    with etcd.Etcd(tmp_path_factory.mktemp("etcd"), certificates, fabric.gateway) as running:
-        yield running
-
-
 @pytest.fixture
-def store(server, certificates):
+def store(server, pki):
     """A client of an etcd with nothing in it."""
-    client = etcdv2.Client(
-        [server.endpoint],
-        ca=str(certificates / "ca.pem"),
-        cert=str(certificates / "calico.pem"),
-        key=str(certificates / "calico-key.pem"),
-    )
+    client = etcdv2.Client([server.endpoint], **pki_support.client(pki))
     client.delete("/calico", recursive=True)
     return client
 
 
-def tls(directory):
-    return {
-        "ETCD_CA_CERT_FILE": f"{directory}/ca.pem",
-        "ETCD_CERT_FILE": f"{directory}/calico.pem",
-        "ETCD_KEY_FILE": f"{directory}/calico-key.pem",
-    }
-
-
 @pytest.fixture
-def start(fabric, server, certificates, store, tmp_path):
+def start(fabric, server, pki, store, tmp_path):
     """start(**environment) runs the start-up on the first host; a CompletedProcess."""
 
     def run(background=False, **given):
@@ -79,7 +49,7 @@ def start(fabric, server, certificates, store, tmp_path):
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(STANDINS),
             "ETCD_ENDPOINTS": server.endpoint,
-            **tls(certificates),
+            **tls(pki),
             "NODENAME": "node1",
             "CALICO_NETWORKING_BACKEND": "bird",
             "FELIX_IPV6SUPPORT": "false",
@@ -319,17 +289,17 @@ class TestStartup:
         assert done.returncode == 1
         assert "Unable to access datastore" in done.stdout
 
-    def test_another_certificate_authority_ends_it(self, start, store, certificates):
-        done = start(ETCD_CA_CERT_FILE=f"{certificates}/wrong-ca.pem")
+    def test_another_certificate_authority_ends_it(self, start, store, pki):
+        done = start(ETCD_CA_CERT_FILE=f"{pki}/wrong-ca.pem")
         assert (done.returncode, keys(store)) == (1, {})
 
-    def test_a_missing_certificate_ends_it(self, start, store, certificates):
-        done = start(ETCD_KEY_FILE=f"{certificates}/none.pem")
+    def test_a_missing_certificate_ends_it(self, start, store, pki):
+        done = start(ETCD_KEY_FILE=f"{pki}/none.pem")
         assert (done.returncode, keys(store)) == (1, {})
         assert done.stdout.endswith("Terminating\n")
 
-    def test_it_waits_for_the_datastore_when_told_to(self, start, fabric, certificates, tmp_path):
-        late = etcd.Etcd(tmp_path / "late", certificates, fabric.gateway)
+    def test_it_waits_for_the_datastore_when_told_to(self, start, fabric, pki, tmp_path):
+        late = etcd.Etcd(tmp_path / "late", pki, fabric.gateway)
         (tmp_path / "late").mkdir(exist_ok=True)
         waiting = start(background=True, WAIT_FOR_DATASTORE="true", ETCD_ENDPOINTS=late.endpoint)
         with waiting:
@@ -354,104 +324,19 @@ def bridges(host, addresses):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """The image's root directory, unpacked from the archive that the build makes."""
     if not shutil.which("mmdebstrap"):
         pytest.skip("needs mmdebstrap")
-    directory = tmp_path_factory.mktemp("image")
-    archive = directory / "node.tar"
-    build = [sys.executable, STANDINS / "node" / "build.py", archive, "--tag", "calico/node:v2.6.2"]
-    subprocess.run(build, check=True)
-    root = directory / "root"
-    with tarfile.open(archive) as outer:
-        (manifest,) = json.load(outer.extractfile("manifest.json"))
-        assert manifest["RepoTags"] == ["calico/node:v2.6.2"]
-        assert json.load(outer.extractfile(manifest["Config"]))["config"]["Cmd"] == ["start_runit"]
-        for name in manifest["Layers"]:
-            with tarfile.open(fileobj=outer.extractfile(name)) as layer:
-                layer.extractall(root)
-    return root
-
-
-class Node:
-    """A calico/node on a host of the fabric, with its workload."""
-
-    def __init__(self, number, host, image, server, certificates, directory):
-        self.name, self.host = f"node{number}", host
-        self.workload = f"{host.name}w"
-        self.image, self._server, self._certificates = image, server, certificates
-        self._directory = directory
-        self.run_directory = directory / "run" / self.name
-        self._generation = 0
-        self.container = None
-
-    def start(self):
-        self._generation += 1
-        root = self._directory / f"{self.name}.{self._generation}"
-        subprocess.run(["cp", "-al", self.image, root], check=True)
-        environment = {
-            "NODENAME": self.name,
-            "ETCD_ENDPOINTS": self._server.endpoint,
-            **tls("/etc/calico/ssl"),
-            "CALICO_LIBNETWORK_ENABLED": "true",
-            "CALICO_NETWORKING_BACKEND": "bird",
-            "CALICO_DISABLE_FILE_LOGGING": "true",
-            "CALICO_IPV4POOL_CIDR": POOL,
-            "CALICO_IPV4POOL_IPIP": "off",
-            "FELIX_IPV6SUPPORT": "false",
-            "FELIX_HEALTHENABLED": "true",
-            "IP": "",
-        }
-        self.run_directory.mkdir(parents=True, exist_ok=True)
-        mounts = {"/etc/calico/ssl": self._certificates, "/run/calico": self.run_directory}
-        self.container = Container(self.host, root, environment, mounts)
-
-    def sessions(self, daemon="bird"):
-        """{protocol: BGP state} as BIRD shows them."""
-        socket = self.run_directory / f"{daemon}.ctl"
-        done = subprocess.run(["birdc", "-s", socket, "show", "protocols"], capture_output=True, text=True)
-        rows = [line.split() for line in done.stdout.splitlines()]
-        return {row[0]: row[5] for row in rows if len(row) > 5 and row[1] == "BGP"}
-
-    def health(self, path="readiness"):
-        """The status of the health port, or None where nothing answers."""
-        done = self.host.run(sys.executable, "-c", _ASK, f"http://127.0.0.1:9099/{path}", check=False)
-        return int(done.stdout) if done.stdout.strip() else None
-
-    def attach(self, action):
-        certificates = self._certificates
-        done = self.host.run(
-            sys.executable, ATTACH, action, self.workload, "--node", self.name,
-            "--etcd", self._server.endpoint, "--pool", POOL, "--ca", certificates / "ca.pem",
-            "--cert", certificates / "calico.pem", "--key", certificates / "calico-key.pem",
-        )  # fmt: skip
-        return json.loads(done.stdout)
-
-
-_ASK = """
-import sys, urllib.error, urllib.request
-try:
-    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
-        print(answer.status if answer.read() == b"" else "a body")
-except urllib.error.HTTPError as error:
-    print(error.code)
-except OSError:
-    pass
-"""
+    return unpacked("v2.6.2", tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="module")
-def nodes(fabric, image, server, certificates, tmp_path_factory):
+def nodes(fabric, image, server, pki, tmp_path_factory):
     """Three nodes, meshed; on the first two of them a workload."""
-    client = etcdv2.Client(
-        [server.endpoint],
-        ca=str(certificates / "ca.pem"),
-        cert=str(certificates / "calico.pem"),
-        key=str(certificates / "calico-key.pem"),
-    )
+    client = etcdv2.Client([server.endpoint], **pki_support.client(pki))
     client.delete("/calico", recursive=True)
     directory = tmp_path_factory.mktemp("n")
     made = [
-        Node(number, host, image, server, certificates, directory)
+        Node(number, host, "v2.6.2", image, server, pki, directory)
         for number, host in enumerate(fabric.hosts, 1)
     ]
     try:
@@ -476,37 +361,10 @@ def nodes(fabric, image, server, certificates, tmp_path_factory):
                 node.container.kill()
 
 
-def meshed(nodes):
-    return all(list(node.sessions().values()) == ["Established"] * 2 for node in nodes)
-
-
 @pytest.fixture
 def mesh(nodes):
     until(lambda: meshed(nodes), 30, lambda: str([node.sessions() for node in nodes]))
     return nodes
-
-
-@contextlib.contextmanager
-def pinging(nodes, interval="0.01"):
-    """Workload to workload over two hosts; yields a list that holds the lost packets at the end."""
-    lost = []
-    prefix = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping", "-q"]
-    target = nodes[1].attached["address"]
-    # Neighbours that have yet to be found take their time to answer: that is no loss of ours.
-    until(
-        lambda: subprocess.run([*prefix, "-c1", "-W1", target], capture_output=True).returncode == 0,
-        10,
-        "a first answer",
-    )
-    ping = subprocess.Popen([*prefix, "-i", interval, target], stdout=subprocess.PIPE, text=True)
-    try:
-        yield lost
-    finally:
-        ping.send_signal(signal.SIGINT)
-        summary = ping.communicate(timeout=10)[0]
-    sent, received = (int(part.split()[0]) for part in summary.split("statistics ---\n")[1].split(",")[:2])
-    assert sent > 20, summary
-    lost.append(sent - received)
 
 
 class TestContainers:
@@ -516,6 +374,9 @@ class TestContainers:
 
     def test_it_says_that_it_started(self, mesh):
         assert "Calico node started successfully\n" in mesh[0].container.log
+
+    def test_it_knows_its_version(self, mesh):
+        assert mesh[0].container.run("versions").stdout == "calico/node v2.6.2\n"
 
     def test_processes_have_the_names_of_the_original(self, mesh):
         assert set(mesh[0].container.processes()) == {"calico-felix", "bird", "bird6", "confd"}

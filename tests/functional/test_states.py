@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.functional.conftest import CALICOCTL
 from tests.support import etcd as etcd_support
@@ -20,7 +19,6 @@ from tests.support import pki as pki_support
 
 CIDR = "172.20.0.0/16"
 POOL_KEY = "/calico/v1/ipam/v4/pool/172.20.0.0-16"
-BUILD = Path(__file__).parents[1] / "lab" / "standins" / "build_calicoctl.py"
 FULL = {
     "cidr": {"old": None, "new": CIDR},
     "ipip": {"old": None, "new": "never"},
@@ -44,6 +42,18 @@ def register(datastore, name="node1", address="192.168.61.61"):
     datastore.put(f"/calico/v1/host/{name}/bird_ip", address)
 
 
+# Fits whatever interface the machine has.
+SMALL_MTU = 1280
+
+
+def register_this_host(datastore, name="node1"):
+    """With the address that a machine without further interfaces has; returned with its prefix."""
+    links = json.loads(subprocess.run(["ip", "-j", "-4", "address"], capture_output=True, check=True).stdout)
+    (info, *_) = [info for link in links for info in link["addr_info"] if info["scope"] == "global"]
+    register(datastore, name, info["local"])
+    return "%s/%d" % (info["local"], info["prefixlen"])
+
+
 def endpoint(datastore, address="172.20.26.1/32", node="node1"):
     """A workload's endpoint on a node."""
     key = f"/calico/v1/host/{node}/workload/k8s/default.web/endpoint/eth0"
@@ -55,32 +65,20 @@ def contents(datastore):
     return datastore.tree("/calico")[0]
 
 
+OTHER_POOL = "/calico/v1/ipam/v4/pool/10.99.0.0-16"
+
+
+@pytest.fixture
+def second_pool(datastore):
+    """A pool that remains when the tests' own is removed: the last one may not go."""
+    datastore.put(OTHER_POOL, pool("10.99.0.0/16"))
+
+
 def script(minion, text):
     """Put a program in calicoctl's place."""
     path = minion.path(CALICOCTL)
     path.write_text(text)
     path.chmod(0o755)
-
-
-@pytest.fixture(scope="session")
-def binary(tmp_path_factory):
-    """The original calicoctl where CALICOCTL names it, the stand-in elsewhere."""
-    if os.environ.get("CALICOCTL"):
-        return os.environ["CALICOCTL"]
-    path = tmp_path_factory.mktemp("calicoctl") / "calicoctl"
-    subprocess.run([sys.executable, str(BUILD), str(path), "--version", "1.6.3"], check=True)
-    return path
-
-
-@pytest.fixture
-def calicoctl(binary, minion, give, formula_pki):
-    """calicoctl is installed and configured, as the formula does it."""
-    shutil.copy(binary, minion.path(CALICOCTL))
-    minion.path("/etc/calico/ssl").mkdir(parents=True)
-    for name in ("ca.pem", "calico.pem", "calico-key.pem"):
-        shutil.copy(formula_pki / name, minion.path(f"/etc/calico/ssl/{name}"))
-    configuration = minion.call("calico.calicoctl_configuration")
-    minion.path("/etc/calico/calicoctl.cfg").write_text(yaml.safe_dump(configuration))
 
 
 # --- pools -----------------------------------------------------------------------------------------
@@ -165,7 +163,9 @@ def test_an_overlapping_pool_is_refused(minion, give, datastore):
     datastore.put(POOL_KEY, pool())
     found = minion.state("calico.pool_present", "172.20.128.0/17")
     assert found["result"] is False
-    assert "does not overlap the pool 172.20.0.0/16" in found["comment"]
+    assert "172.20.128.0/17 overlaps 172.20.0.0/16" in found["comment"]
+    assert "calico:network:allow" in found["comment"]
+    assert list(contents(datastore)) == [POOL_KEY]
 
 
 @pytest.mark.parametrize("test", [False, True])
@@ -174,15 +174,15 @@ def test_no_pool_is_absent_already(minion, give, datastore, test):
     assert (found["result"], found["changes"]) == (True, {})
 
 
-def test_the_removal_of_a_pool_is_planned_in_test_mode(minion, give, datastore):
+def test_the_removal_of_a_pool_is_planned_in_test_mode(minion, give, datastore, second_pool):
     datastore.put(POOL_KEY, pool())
     found = minion.state("calico.pool_absent", CIDR, test=True)
     assert found["result"] is None
-    assert found["changes"]["pool"]["old"]["metadata"]["cidr"] == CIDR
+    assert found["changes"]["ipPool"]["old"]["metadata"]["cidr"] == CIDR
     assert datastore.get(POOL_KEY)
 
 
-def test_a_pool_is_removed_once(minion, give, datastore, calicoctl):
+def test_a_pool_is_removed_once(minion, give, datastore, calicoctl, second_pool):
     datastore.put(POOL_KEY, pool())
     assert minion.state("calico.pool_absent", CIDR)["result"] is True
     assert datastore.get(POOL_KEY) is None
@@ -200,17 +200,32 @@ def test_a_pool_in_use_is_not_removed(minion, give, datastore, test):
     assert datastore.get(POOL_KEY)
 
 
-def test_a_pool_in_use_is_removed_by_force(minion, give, datastore, calicoctl):
+def test_a_pool_in_use_is_removed_by_force(minion, give, datastore, calicoctl, second_pool):
     datastore.put(POOL_KEY, pool())
     endpoint(datastore)
     assert minion.state("calico.pool_absent", CIDR, force=True)["result"] is True
     assert datastore.get(POOL_KEY) is None
 
 
-def test_a_workload_of_another_pool_does_not_hold_this_one(minion, give, datastore):
+def test_a_workload_of_another_pool_does_not_hold_this_one(minion, give, datastore, second_pool):
     datastore.put(POOL_KEY, pool())
     endpoint(datastore, "10.9.0.1/32")
     assert minion.state("calico.pool_absent", CIDR, test=True)["result"] is None
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_the_last_pool_is_not_removed(minion, give, datastore, test):
+    datastore.put(POOL_KEY, pool())
+    found = minion.state("calico.pool_absent", CIDR, test=test)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "last_pool in calico:network:allow" in found["comment"]
+    assert datastore.get(POOL_KEY)
+
+
+def test_the_last_pool_is_removed_where_that_is_allowed(minion, give, datastore, calicoctl):
+    datastore.put(POOL_KEY, pool())
+    assert minion.state("calico.pool_absent", CIDR, allow=["last_pool"])["result"] is True
+    assert datastore.get(POOL_KEY) is None
 
 
 @pytest.mark.parametrize("name", ["garbage", "172.20.0.0./16", "172.20.0.1/16"])
@@ -314,7 +329,7 @@ def broken(request, give, formula_pki, formula_etcd, tmp_path):
             yield "does not accept our certificate"
         else:
             server = etcd_support.Etcd(tmp_path / "etcd", formula_pki)
-            server.start(enable_v2=False)
+            server.start("--enable-v2=false")
             stack.callback(server.stop)
             give(etcd__endpoints=[server.endpoint])
             yield "enable-v2"
@@ -348,7 +363,9 @@ def test_the_removal_of_a_node_is_planned_in_test_mode(minion, give, datastore):
     register(datastore)
     before = contents(datastore)
     found = minion.state("calico.node_absent", test=True)
-    assert (found["result"], found["changes"]) == (None, {"node": {"old": "node1", "new": None}})
+    assert found["result"] is None
+    assert found["changes"]["node"]["old"]["metadata"]["name"] == "node1"
+    assert found["changes"]["node"]["new"] is None
     assert contents(datastore) == before
 
 
@@ -356,7 +373,8 @@ def test_a_node_is_removed_once_and_others_stay(minion, give, datastore, calicoc
     register(datastore)
     register(datastore, "node2", "192.168.61.62")
     found = minion.state("calico.node_absent")
-    assert (found["result"], found["changes"]) == (True, {"node": {"old": "node1", "new": None}})
+    assert found["result"] is True
+    assert found["changes"]["node"]["old"]["metadata"]["name"] == "node1"
     left = "\n".join(contents(datastore))
     assert "/node2/" in left
     assert "/bgp/v1/host/node1/" not in left
@@ -404,8 +422,9 @@ def test_a_node_that_is_not_ready_says_what_is_missing(minion, give, datastore):
 @pytest.fixture
 def fit(give, datastore, engine):
     """All that calico.checked looks at is right."""
-    register(datastore)
-    return give
+    register_this_host(datastore)
+    give(cni__mtu=SMALL_MTU)
+    return lambda **changes: give(**{"cni__mtu": SMALL_MTU, **changes})
 
 
 def test_a_host_that_is_fit(minion, fit):
@@ -499,10 +518,10 @@ def test_a_full_disk(minion, fit):
 
 
 def test_an_address_that_another_node_has(minion, fit, datastore):
-    register(datastore, "node2", "192.168.61.61")
+    address = register_this_host(datastore, "node2").partition("/")[0]
     found = minion.state("calico.checked")
     assert found["result"] is False
-    assert "192.168.61.61 is registered by node node2" in found["comment"]
+    assert f"{address} is registered by node node2" in found["comment"]
 
 
 def test_a_host_without_docker(minion, fit):
@@ -586,16 +605,20 @@ def test_the_image_must_have_the_digest(minion, give, engine, image, accepted):
 
 
 @pytest.fixture
-def container(minion, give, engine):
-    """Docker runs the very container that the pillar asks for, with some things changed."""
+def container(minion, give, engine, datastore):
+    """
+    Docker runs the very container that the pillar asks for, with some things changed; its node has
+    registered.
+    """
+    register(datastore)
 
-    def run(image=LOADED, running=True, **changes):
+    def run(image=LOADED, running=True, started="2026-01-01T00:00:00.5Z", **changes):
         wanted = minion.call("calico.container")
         secret = minion.call("calico.environment", secrets=True)
         inspected = {
             "Id": "1" * 64,
             "Image": image,
-            "State": {"Running": running},
+            "State": {"Running": running, "StartedAt": started},
             "Config": {
                 "Labels": changes.get("labels", wanted["labels"]),
                 "Env": [f"{name}={value}" for name, value in secret.items()] + ["PATH=/bin"],
@@ -642,6 +665,41 @@ def test_the_container_runs_another_image(minion, container):
     container(image=OTHER)
     found = minion.state("calico.container_current")
     assert found["changes"] == {"image": {"old": OTHER, "new": LOADED}}
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_node_that_the_datastore_has_lost_is_owed_a_restart(minion, give, datastore, container, test):
+    container()
+    datastore.delete("/calico", recursive=True)
+    register(datastore, "another")
+    found = minion.state("calico.container_current", test=test)
+    assert found["result"] is (None if test else True)
+    assert found["changes"] == {"registration": {"old": None, "new": "node1"}}
+    # So is one whose address is not this host's, where the next start would find another one.
+    register(datastore, address="192.0.2.7")
+    assert minion.state("calico.container_current", test=test)["changes"] == {}
+    give(node__ip="autodetect")
+    container()
+    found = minion.state("calico.container_current", test=test)
+    assert found["changes"] == {"registration": {"old": "192.0.2.7", "new": "autodetect"}}
+    register_this_host(datastore)
+    assert minion.state("calico.container_current", test=test)["changes"] == {}
+
+
+def test_a_start_is_given_time_to_register(minion, datastore, container):
+    container(started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    datastore.delete("/calico", recursive=True)
+    starting = threading.Timer(1, register, [datastore])
+    starting.start()
+    assert minion.state("calico.container_current")["changes"] == {}
+    starting.join()
+
+
+def test_a_datastore_that_is_away_restarts_nothing(minion, give, container):
+    give(etcd__endpoints=["https://127.0.0.1:1"])
+    container()
+    assert minion.state("calico.container_current")["changes"] == {}
+    assert minion.call("calico.drift") == {}
 
 
 def test_secret_values_do_not_show_in_the_difference(minion, give, container):

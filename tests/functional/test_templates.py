@@ -9,16 +9,20 @@ import pytest
 import yaml
 
 from tests.unit.test_container import CHAPTER, CHAPTER_ENVIRONMENT, CHAPTER_MOUNTS
+from tests.unit.test_container_v3 import ENVIRONMENT as ENVIRONMENT_V3
+from tests.unit.test_container_v3 import MOUNTS as MOUNTS_V3
 from tests.unit.test_settings_properties import read_env_file
 
 ENV = "/etc/calico/calico-node.env"
 UNIT = "/etc/systemd/system/calico-node.service"
 CNI = "/etc/cni/net.d/10-calico.conf"
+CNI_V3 = "/etc/cni/net.d/10-calico.conflist"
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 STATES = {
     ENV: "calico-node's environment is written",
     UNIT: "calico-node's unit is written",
     CNI: "CNI is configured",
+    CNI_V3: "CNI is configured",
     CALICOCTL_CONFIG: "calicoctl knows the datastore",
 }
 NASTY = {
@@ -86,7 +90,7 @@ def test_a_secret_is_in_the_file_and_not_in_the_report(minion, give):
 
 @pytest.mark.parametrize("path", STATES)
 def test_what_is_written_is_written_once(minion, give, path):
-    give(env=NASTY)
+    give(env=NASTY, version="v3.22.5" if path == CNI_V3 else "v2.6.2")
     assert minion.state_of_sls(STATES[path], "calico.config", test=True)["result"] is None
     assert not minion.path(path).exists()
     assert minion.state_of_sls(STATES[path], "calico.config")["changes"]
@@ -140,6 +144,38 @@ def test_the_calicoctl_configuration_of_the_chapter(written, chapter, minion):
         "etcdCertFile": "/etc/calico/ssl/calico.pem",
         "etcdCACertFile": "/etc/calico/ssl/ca.pem",
     }
+
+
+THIRD = ["v3.0.1", "v3.22.5", "v3.32.1"]
+
+
+@pytest.mark.parametrize("version", THIRD)
+def test_the_files_of_calico_3(written, chapter, minion, version):
+    pillar = dict(chapter, version=version, node={"name": "node1"})
+    assert read_env_file(written(ENV, **pillar)) == dict(ENVIRONMENT_V3, NODENAME="node1")
+    argv = exec_start(written(UNIT, **pillar))
+    assert [argv[number + 1] for number, word in enumerate(argv) if word == "-v"] == MOUNTS_V3
+    assert argv[-1] == f"calico/node:{version}"
+    found = json.loads(written(CNI_V3, **pillar))
+    assert found == minion.call("calico.cni_configuration")
+    assert [plugin["type"] for plugin in found["plugins"]] == ["calico", "portmap"]
+    assert found["plugins"][0]["nodename"] == "node1"
+    config = yaml.safe_load(written(CALICOCTL_CONFIG, **pillar))
+    assert (config["apiVersion"], config["kind"]) == ("projectcalico.org/v3", "CalicoAPIConfig")
+    assert config["spec"]["datastoreType"] == "etcdv3"
+    assert config["spec"]["etcdCACertFile"] == "/etc/calico/ssl/ca.pem"
+
+
+@pytest.mark.parametrize("version", THIRD)
+def test_the_files_with_kubernetes_as_datastore(written, version):
+    pillar = {"version": version, "datastore": "kubernetes", "etcd": {}, "node": {"name": "node1"}}
+    environment = read_env_file(written(ENV, **pillar))
+    assert environment["KUBECONFIG"] == "/root/.kube/config"
+    assert not [name for name in environment if name.startswith("ETCD")]
+    assert "-v /root/.kube/config:/root/.kube/config:ro" in written(UNIT, **pillar)
+    assert json.loads(written(CNI_V3, **pillar))["plugins"][0]["datastore_type"] == "kubernetes"
+    spec = yaml.safe_load(written(CALICOCTL_CONFIG, **pillar))["spec"]
+    assert spec == {"datastoreType": "kubernetes", "kubeconfig": "/root/.kube/config"}
 
 
 def exec_start(unit):

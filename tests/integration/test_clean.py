@@ -6,7 +6,6 @@ from tests.lab import workloads
 OURS = (
     "/etc/systemd/system/calico-node.service",
     "/etc/calico",
-    "/etc/cni/net.d/10-calico.conf",
     "/usr/local/bin/calicoctl",
 )
 
@@ -22,7 +21,7 @@ def test_what_was_made_is_gone_and_the_rest_is_there(fleet, host):
         assert not fleet.apply(host, sls="calico.clean", test=True)[host.name].failures
 
     fleet.converge(host, sls="calico.clean")
-    left = host.exec(["ls", "-d", *OURS], check=False).stdout
+    left = host.exec(["ls", "-d", fleet.generation.cni, *OURS], check=False).stdout
     assert left == ""
     assert fleets.container(host) == ""
     assert "calico" not in host.exec("systemctl list-units --all --no-legend 'calico*'").stdout
@@ -42,10 +41,11 @@ def test_the_node_leaves_the_datastore_only_when_asked_and_without_workloads(fle
         refused = fleet.apply(host, sls="calico.clean")[host.name]
     assert refused.retcode
     assert "w1" in refused.failures
-    assert f"/calico/v1/host/{host.name}/metadata" in fleet.datastore()
+    assert host.name in fleet.generation.nodes()
 
-    workloads.detach(fleet.lab, host, "w1")
+    for name in ("w1", "w2"):
+        workloads.detach(fleet.lab, host, name)
     fleet.converge(host, sls="calico.clean")
-    assert not [key for key in fleet.datastore() if f"/host/{host.name}/" in key]
+    assert host.name not in fleet.generation.nodes()
     with fleet.untouched(host):
         assert fleet.converge(host, sls="calico.clean")[host.name].changed == set()

@@ -1,15 +1,12 @@
 """Restarts: once where something changed, never otherwise, and back after whatever happens to docker."""
 
-import contextlib
-import re
 import subprocess
 import time
 
 import pytest
 
 from tests.integration import fleet as fleets
-from tests.lab import docker, workloads
-from tests.support import pki
+from tests.lab import docker
 
 
 def assert_running(fleet, host):
@@ -30,19 +27,15 @@ def change_mounts(fleet, _host):
 
 
 def change_certificates(fleet, _host):
-    directory = fleet.lab.etcd.pki
-    pki.issue(directory, "renewed")
-    fleet.pillar(
-        {"etcd": {"tls": {"cert": fleet.lab.etcd.pem("renewed"), "key": fleet.lab.etcd.pem("renewed-key")}}}
-    )
+    fleet.pillar(fleet.certificates("renewed"))
 
 
 def change_image(fleet, host):
     """A newer release whose image is on the host already."""
     image = fleets.inspect(host)["Config"]["Image"]
-    newer = image.rpartition(":")[0] + ":v2.6.12"
-    host.exec(["docker", "tag", image, newer])
-    fleet.pillar({"version": "v2.6.12"})
+    newer = fleet.generation.newer
+    host.exec(["docker", "tag", image, f"{image.rpartition(':')[0]}:{newer}"])
+    fleet.pillar({"version": newer})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +47,7 @@ def test_a_change_restarts_once(fleet, host, change):
     planned = fleet.apply(host, test=True)[host.name]
     assert "calico-node is running" in {name for name, state in planned.items() if state["result"] is None}
     assert fleets.starts(host) == before
-    with pinging(fleet, host, fleet.hosts[1]) as pings:
+    with fleets.pinging(fleet, host, fleet.hosts[1]) as pings:
         applied = fleet.converge(host)[host.name]
     assert "calico-node is running" in applied.changed
     assert fleets.starts(host) == before + 1
@@ -68,45 +61,6 @@ def test_files_that_the_container_does_not_read_restart_nothing(fleet, host):
     before = fleets.container(host)
     assert fleet.converge(host)[host.name].changed == {"CNI is configured"}
     assert fleets.container(host) == before
-
-
-class Pings:
-    def __init__(self):
-        self.sent = 0
-        # The numbers of those that never came back.
-        self.lost = []
-
-
-@contextlib.contextmanager
-def pinging(fleet, host, other):
-    """A hundred pings a second from a workload of one host to one of the other."""
-    pings = Pings()
-    address = fleet.workloads[other.name]["address"]
-    command = ["ip", "netns", "exec", "w1", "ping", "-n", "-i", "0.01", address]
-    process = subprocess.Popen(docker.command("exec", host.name, *command), stdout=subprocess.PIPE, text=True)
-    try:
-        yield pings
-    finally:
-        host.exec(["pkill", "-INT", "ping"])
-        text = process.communicate(timeout=30)[0]
-    pings.sent = int(re.search(r"(\d+) packets transmitted", text)[1])
-    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
-    # The very last one may still be under way when ping is stopped: nobody waited for its answer.
-    pings.lost = sorted(set(range(1, pings.sent)) - answered)
-    assert pings.sent > 50
-
-
-def test_a_run_that_was_killed_before_its_restart_is_made_good(fleet, host):
-    """The files are new, the container is old: only the container itself can tell."""
-    change_environment(fleet, host)
-    applied = fleet.apply(host, sls="calico.config")[host.name]
-    assert "calico-node's environment is written" in applied.changed
-    before = fleets.starts(host)
-    planned = fleet.apply(host, test=True)[host.name]
-    assert planned["calico-node's container is current"]["changes"]["environment"]["new"] == "CHANGED"
-    applied = fleet.converge(host)[host.name]
-    assert {"calico-node's container is current", "calico-node is running"} <= applied.changed
-    assert fleets.starts(host) == before + 1
 
 
 @pytest.mark.parametrize("moment", [0.3, 0.8, 1.5, 3])
@@ -133,45 +87,3 @@ def test_a_stale_container_of_the_name_does_not_block_the_start(fleet, host):
     host.exec(["docker", "create", "--name=calico-node", image])
     fleet.converge(host)
     assert_running(fleet, host)
-
-
-def test_a_killed_container_comes_back(fleet, host):
-    before = fleets.container(host)
-    host.exec("docker kill calico-node")
-    fleets.until(lambda: fleets.container(host) not in ("", before), 60, "another container")
-    assert_running(fleet, host)
-    assert fleet.converge(host)[host.name].changed == set()
-
-
-@pytest.mark.parametrize(
-    "command", ["systemctl restart docker", "systemctl stop docker.socket docker; systemctl start docker"]
-)
-def test_docker_brings_it_back(fleet, host, command):
-    before = fleets.container(host)
-    host.exec(command, timeout=120)
-    fleets.until(lambda: fleets.container(host) not in ("", before), 60, "another container")
-    assert_running(fleet, host)
-
-
-def test_a_rebooted_host_comes_back_by_itself(fleet, host):
-    host.restart()
-    fleet.lab.master.wait_for([host.name])
-    fleets.until(lambda: fleets.container(host).endswith(" true"), 60, "the container")
-    fleets.ready(fleet, *fleet.hosts[1:])
-    assert_running(fleet, host)
-    fleet.workloads[host.name] = workloads.attach(fleet.lab, host, "w1")
-
-
-def test_two_runs_at_once_on_a_minion_end_well(fleet, host):
-    change_environment(fleet, host)
-    first = subprocess.Popen(
-        docker.command("exec", host.name, "salt-call", "--out=json", "state.apply", "calico"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    second = fleet.apply(host, queue=True)[host.name]
-    first.communicate(timeout=120)
-    assert second.good, second.failures
-    assert_running(fleet, host)
-    assert fleet.converge(host)[host.name].changed == set()

@@ -38,13 +38,15 @@ def test_routes_interfaces_sockets_and_pools(fleet, host):
     established = {socket["remote_address"] for socket in sockets if socket["state"] == "ESTABLISHED"}
     assert established == {each.address for each in fleet.hosts if each is not host}
     assert {socket["program"] for socket in sockets if socket["state"] == "ESTABLISHED"} == {"bird"}
-    resource = {
-        "apiVersion": "v1",
-        "kind": "ipPool",
-        "metadata": {"cidr": "172.20.0.0/16"},
-        "spec": {"nat-outgoing": True},
-    }
-    assert fleet.ask(host, "pools")[0] == [resource]
+    (pool,) = fleet.ask(host, "pools")[0]
+    for added in ("creationTimestamp", "resourceVersion", "uid"):
+        pool["metadata"].pop(added, None)
+    wanted = fleet.generation.pool("172.20.0.0/16")
+    # The first node to start makes it under one name; the formula, after an earlier test, under another.
+    if "name" in wanted["metadata"]:
+        assert pool["metadata"]["name"] in (wanted["metadata"]["name"], "172-20-0-0-16")
+        wanted["metadata"]["name"] = pool["metadata"]["name"]
+    assert pool == wanted
 
 
 def test_a_stopped_neighbour_is_named_with_birds_reason(fleet, host):
@@ -75,23 +77,6 @@ def test_a_stopped_neighbour_is_named_with_birds_reason(fleet, host):
     fleet.converge(host)
 
 
-def test_felix_and_bird_are_looked_at_themselves(fleet, host):
-    pid = host.exec("pgrep -x calico-felix").stdout.split()[0]
-    host.exec(["kill", "-STOP", pid])
-    status, code = fleet.ask(host, "status")
-    host.exec(["kill", "-CONT", pid])
-    assert code == 1
-    assert [text for text in status["reasons"] if "Felix" in text]
-
-    pid = host.exec("pgrep -x bird").stdout.split()[0]
-    host.exec(["kill", "-STOP", pid])
-    status, code = fleet.ask(host, "status")
-    host.exec(["kill", "-CONT", pid])
-    assert code == 1
-    assert [text for text in status["reasons"] if "bird.ctl" in text]
-    fleets.ready(fleet)
-
-
 def test_status_needs_neither_the_datastore_nor_calicoctl_nor_a_right_pillar(fleet, host):
     fleet.pillar({"verison": "typo"})
     host.exec("mv /usr/local/bin/calicoctl /usr/local/bin/calicoctl.away")
@@ -100,14 +85,3 @@ def test_status_needs_neither_the_datastore_nor_calicoctl_nor_a_right_pillar(fle
     fleet.undo.callback(fleet.lab.etcd.thaw)
     status, code = fleet.ask(host, "status")
     assert (status["ready"], code) == (True, 0)
-
-
-def test_a_node_that_the_datastore_has_lost_is_not_ready(fleet, host):
-    etcd = fleet.etcd()
-    for tree in (f"/calico/v1/host/{host.name}", f"/calico/bgp/v1/host/{host.name}"):
-        etcd.delete(tree, recursive=True)
-    found, code = fleet.ask(host, "ready")
-    assert code == 1
-    assert f"the datastore knows no node {host.name}" in found["reasons"]
-    host.exec("systemctl restart calico-node")
-    fleets.ready(fleet)

@@ -1,4 +1,4 @@
-"""The lab's commands: `python -m tests.lab up|down|demo|status|exec|salt|etcd|shell`."""
+"""The lab's commands: `python -m tests.lab up|down|demo|status|exec|salt|salt-run|etcd|shell`."""
 
 import argparse
 import signal
@@ -21,8 +21,10 @@ def parser():
     running = verbs.add_parser("exec", help="run a command in a host")
     running.add_argument("host")
     running.add_argument("command", nargs=argparse.REMAINDER)
-    salting = verbs.add_parser("salt", help="salt ARGUMENTS against the lab's master")
-    salting.add_argument("arguments", nargs=argparse.REMAINDER)
+    for program in ("salt", "salt-run"):
+        salting = verbs.add_parser(program, help=f"{program} ARGUMENTS against the lab's master")
+        salting.add_argument("arguments", nargs=argparse.REMAINDER)
+        salting.set_defaults(verb="salt", program=program)
     etcd = verbs.add_parser("etcd", help="what may happen to a datastore")
     etcd.add_argument("action", choices=("start", "stop", "freeze", "thaw"))
     return top
@@ -90,7 +92,7 @@ def _exec(options):
 
 def _salt(options):
     _needs_running()
-    return subprocess.call(salt.command(*options.arguments))
+    return subprocess.call(salt.command(*options.arguments, program=options.program))
 
 
 def _etcd(options):

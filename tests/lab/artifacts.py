@@ -20,14 +20,19 @@ class BuildFailed(RuntimeError):
 
 def prepare_image(settings):
     """The image archive lies in the hosts."""
-    source = settings.image_archive or _built(
-        f"node-{settings.calico_version}.tar",
-        STANDINS / "node" / "build.py",
-        [STANDINS / "node", STANDINS / "etcdv2.py"],
-        ["--tag", f"calico/node:{settings.calico_version}"],
-    )
+    source = settings.image_archive or standin_image(settings.calico_version)
     paths.ARTIFACTS.mkdir(parents=True, exist_ok=True)
     _place(source, paths.ARTIFACTS / IMAGE)
+
+
+def standin_image(version):
+    """The archive of the stand-in for calico/node of this release."""
+    return _built(
+        f"node-{version}.tar",
+        STANDINS / "node" / "build.py",
+        [STANDINS / "node", STANDINS / "calicoctl", *STANDINS.glob("etcdv*.py")],
+        ["--tag", f"calico/node:{version}"],
+    )
 
 
 def image_identity():

@@ -23,11 +23,11 @@ class Etcd(etcd.Etcd):
     def pem(self, name):
         return (self.pki / f"{name}.pem").read_text()
 
-    def start(self, enable_v2=True):
+    def start(self, *options):
         from tests.support import pki  # needs what comes with Salt; `lab down` must do without
 
         pki.make(self.pki, [self.address])
-        return self if self.pid and self._answers() else super().start(enable_v2)
+        return self if self.pid and self._answers() else super().start(*options)
 
     def stop(self):
         processes.stop("etcd")

@@ -21,8 +21,11 @@ PACKAGES = (
     "kmod",
     "less",
     "netbase",
+    "openssh-server",
     "procps",
     "python3",
+    # salt-ssh brings Salt, but of what Salt depends on only what is Python.
+    "python3-cryptography",
     "python3-yaml",
     "systemd",
     "systemd-sysv",
@@ -31,6 +34,8 @@ PACKAGES = (
 MASKED = (
     "console-getty.service",
     "getty@tty1.service",
+    # Only the test of salt-ssh has use for it, and starts one of its own.
+    "ssh.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -110,6 +115,8 @@ def bootstrap_command(scratch):
         # Kernel-wide settings would reach this machine: the kernel is shared.
         " usr/lib/sysctl.d/* etc/sysctl.d/*"
         " etc/machine-id etc/hostname etc/resolv.conf"
+        # Every lab would have the same.
+        " etc/ssh/ssh_host_*"
     )
     return [
         "mmdebstrap",

@@ -44,6 +44,7 @@ class Lab:
         return self
 
     def _up(self):
+        self._claim_profile()
         step = self.report.step
         if missing := packages.missing("lab"):
             with step(f"packages: {', '.join(missing)}"):
@@ -74,6 +75,14 @@ class Lab:
             note(", ".join(f"{host.name} {host.address}" for host in self.hosts))
         with step("Salt minions"):
             self.master.wait_for([host.name for host in self.hosts])
+
+    def _claim_profile(self):
+        """Hosts and datastore of one generation are none of the other."""
+        wanted = self.settings.profile
+        made = PROFILE.read_text() if PROFILE.exists() and docker.running() else wanted
+        if made != wanted:
+            raise settings.Refused(f"The lab runs with PROFILE={made}; `make demo-down` removes it.")
+        PROFILE.write_text(wanted)
 
     def _base_pillar(self, calicoctl):
         return pillar.merged(
@@ -133,7 +142,8 @@ class Lab:
 
         Without arguments it is the lab's own again. pillar.REMOVED as a value removes a key.
         """
-        self._pillar.write(changes, hosts)
+        if not self._pillar.write(changes, hosts):
+            return  # the minions have it already
         self.salt("*", "saltutil.refresh_pillar", wait=True)
 
     @contextlib.contextmanager
@@ -173,6 +183,8 @@ def down():
 
 
 LOCK = paths.STATE / "lock"
+# The profile that the lab was made with.
+PROFILE = paths.STATE / "profile"
 
 
 class Busy(RuntimeError):

@@ -19,15 +19,21 @@ TESTS = {
     "iproute2": "ip",
     "iptables": "iptables",
     "mmdebstrap": "mmdebstrap",
+    "openssh-client": "ssh",
     "procps": "sysctl",
     # The stand-in calicoctl runs by Debian's own Python, as it does in the hosts.
     "python3-yaml": "/usr/lib/python3/dist-packages/yaml/__init__.py",
     # Also where a machine was not booted with it: tests ask it about services.
     "systemd": "systemctl",
 }
-NEEDED = {"venv": {}, "tests": TESTS, "lab": {**TESTS, "docker.io": "dockerd"}}
+# runc is what podman starts containers with, where the root user lacks a capability (runc_wrapper.py).
+PODMAN = {"podman": "podman", "runc": "runc"}
+NEEDED = {"venv": {}, "tests": {**TESTS, **PODMAN}, "lab": {**TESTS, "docker.io": "dockerd"}}
 # Debian starts these when it installs them, and at every boot; the lab runs its own, by hand.
-SERVICES = ("etcd", "bird", "bird6", "docker", "docker.socket", "containerd")
+SERVICES = (
+    *("etcd", "bird", "bird6", "docker", "docker.socket", "containerd"),
+    *("podman", "podman.socket", "podman-restart", "podman-auto-update", "podman-auto-update.timer"),
+)
 PLACES = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 POLICY = Path("/usr/sbin/policy-rc.d")
 

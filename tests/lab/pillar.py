@@ -14,9 +14,10 @@ class Pillar:
 
     def __init__(self, base):
         self.base = base
+        self._written = None
 
     def write(self, changes=None, hosts=None):
-        """The base with CHANGES for all, and more for single hosts: {host: changes}."""
+        """The base with CHANGES for all, and more for single hosts: {host: changes}. Is it another one?"""
         salt.PILLAR.mkdir(parents=True, exist_ok=True)
         hosts = hosts or {}
         top = {"*": ["lab"], **{name: [f"only_{name}"] for name in hosts}}
@@ -25,13 +26,17 @@ class Pillar:
             "lab": {"calico": merged(self.base, changes or {})},
             **{f"only_{name}": {"calico": own} for name, own in hosts.items()},
         }
-        for name, data in wanted.items():
-            # Values must reach the minions as they are, also those that look like a template.
-            text = "#!json\n" + json.dumps(data)
+        # As JSON: values must reach the minions as they are, also those that look like a template.
+        texts = {name: "#!json\n" + json.dumps(data) for name, data in wanted.items()}
+        if texts == self._written:
+            return False
+        for name, text in texts.items():
             (salt.PILLAR / f"{name}.sls").write_text(text)
         for file in salt.PILLAR.glob("*.sls"):
             if file.stem not in wanted:
                 file.unlink()
+        self._written = texts
+        return True
 
 
 def merged(base, changes):

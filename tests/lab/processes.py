@@ -42,6 +42,9 @@ def spawn(name, argv):
             setsid=True,
         )
     _pidfile(name).write_text(str(pid))
+    # We may go on before the kernel shows what lies in the environment of the new program.
+    while alive(pid) and not environ(pid):
+        time.sleep(0.001)
     return pid
 
 
@@ -68,7 +71,7 @@ def find(name=None):
         try:
             marks = [
                 value
-                for value in (entry / "environ").read_bytes().split(b"\0")
+                for value in environ(int(entry.name)).split(b"\0")
                 if value == wanted or (name is None and value.startswith(wanted))
             ]
             # After the last ')' of stat: the state. A zombie waits for its parent only.
@@ -103,6 +106,11 @@ def end(pids, patience, family=None):
         for pid in left:
             _signal(pid, signal.SIGKILL)
         time.sleep(0.02)
+
+
+def environ(pid):
+    """What lies in its environment; nothing where it is a zombie, or just about to start."""
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def alive(pid):

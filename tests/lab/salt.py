@@ -135,13 +135,19 @@ class Master:
                 events.get_event(wait=2, tag="salt/minion/", match_type="startswith")
 
     def _answering(self, minions):
+        from salt.exceptions import SaltClientError
+
         accepted = PKI / "minions"
         known = [name for name in sorted(minions) if (accepted / name).exists()]
         if not known:
             return set()
         # A minion that is not connected yet never sees this: little patience, and once more.
         patience = {"timeout": 1, "gather_job_timeout": 1}
-        answers = self.client.cmd(known, "test.ping", tgt_type="list", **patience)
+        try:
+            answers = self.client.cmd(known, "test.ping", tgt_type="list", **patience)
+        except SaltClientError:
+            # The master itself is too busy to take the request.
+            return set()
         return {name for name, answer in answers.items() if answer is True}
 
     def _events(self):

@@ -50,7 +50,9 @@ def from_environment(environment=os.environ):
 
 
 def _profile(environment):
-    return PROFILES / f"{environment.get('PROFILE') or DEFAULT_PROFILE}.yaml"
+    """The one that is named, else the one that CALICO_VERSION belongs to."""
+    generation = (environment.get("CALICO_VERSION") or DEFAULT_PROFILE).partition(".")[0]
+    return PROFILES / f"{environment.get('PROFILE') or generation}.yaml"
 
 
 def _file(environment, variable):

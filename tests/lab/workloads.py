@@ -26,5 +26,5 @@ def reaches(host, name, address):
 
 def _run(lab, host, action, name, *options):
     program = f"{hosts.STANDINS}/workload/attach.py"
-    where = [f"--node={host.name}", f"--etcd={lab.etcd.endpoint}"]
+    where = [f"--node={host.name}", f"--etcd={lab.etcd.endpoint}", f"--calico={lab.settings.calico_version}"]
     return json.loads(host.exec(["python3", program, action, name, *where, *options]).stdout)

@@ -101,6 +101,21 @@ class Birds:
         argv = ["birdc", "-s", self.near, *command.split()]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
+    def far(self, command):
+        """The same for the first neighbour's daemon."""
+        argv = ["birdc", "-s", str(self.directory / "far0.ctl"), *command.split()]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def kill(self):
+        """End the one to look at, as a crash would."""
+        self._processes[0].kill()
+        self._processes[0].wait()
+
+    def start_again(self):
+        """Start the one to look at anew, in the namespace that its neighbours keep."""
+        self._start("nsenter", "-t", str(self._processes[1].pid), "-n", *self._daemon("near").split())
+        self._wait_for("near")
+
     def wait_established(self, timeout=60):
         """Wait until every session between the two is up."""
         deadline = time.monotonic() + timeout

@@ -22,6 +22,8 @@ if verb == "load":
     known["images"][known["loads"]] = {{"Id": "sha256:" + "a" * 64, "RepoDigests": []}}
 elif verb == "pull" and last == known["pullable"]:
     known["images"][last] = {{"Id": "sha256:" + "b" * 64, "RepoDigests": []}}
+elif verb == "tag":
+    known["images"][last] = known["images"][sys.argv[2]]
 elif verb == "rm":
     known["containers"].pop(last, None)
 else:
@@ -39,10 +41,11 @@ class Engine:
         self.socket = Path(directory) / "docker.sock"
         self._path = Path(directory) / "docker.json"
 
-    def knows(self, images=(), containers=(), loads=None, pullable=None):
+    def knows(self, images=(), containers=(), loads=None, pullable=None, version="20.10.24", root="/var"):
         """What docker has now (dicts of ``inspect`` answers), and what loading and pulling give."""
         known = {"images": dict(images), "containers": dict(containers), "calls": []}
-        self._path.write_text(json.dumps(dict(known, loads=loads, pullable=pullable)))
+        engine = {"version": version, "_ping": {"OK": True}, "info": {"DockerRootDir": root}}
+        self._path.write_text(json.dumps(dict(known, loads=loads, pullable=pullable, **engine)))
 
     @property
     def state(self):
@@ -61,12 +64,17 @@ class Engine:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 kind, _, rest = urllib.parse.unquote(self.path.lstrip("/")).partition("/")
-                found = engine.state.get(kind, {}).get(rest.removesuffix("/json"))
+                known = engine.state.get(kind, {})
+                # Docker itself has no name: /info, /_ping.
+                found = known.get(rest.removesuffix("/json")) if rest else known
                 body = json.dumps(found or {"message": "No such " + kind}).encode()
                 self.send_response(200 if found else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def version_string(self):
+                return f"Docker/{engine.state['version']} (linux)"
 
             def address_string(self):
                 return "unix"

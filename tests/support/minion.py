@@ -1,26 +1,29 @@
 """
 A Salt minion of its own for tests: the formula loaded as on a real one, its paths apart from ours.
 
-The minion is a process with a host name and mounts of its own: ``/etc``, ``/run`` and ``/opt`` are
-overlays that nobody else sees and that vanish with it. So the formula's fixed paths
+The minion is a process with a host name and mounts of its own: ``/etc``, ``/run``, ``/opt`` and
+``/var/lib`` are overlays that nobody else sees and that vanish with it. So the formula's fixed paths
 (``/etc/calico/calicoctl.cfg``, docker's socket, …) can be used as they are. Started as a program, this
 file is that process: it answers one request a line with the loaders of pytest-salt-factories.
 """
 
 import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import select
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a compiled state holds beside the arguments of its function.
 NO_ARGUMENTS = {"__id__", "__sls__", "__env__", "state", "fun", "order", "require", "watch", "failhard"}
-PRIVATE = ("etc", "run", "opt")
+PRIVATE = ("etc", "run", "opt", "var/lib")
 # Loading all of Salt for the first time takes long on a slow machine.
 ANSWERS_WITHIN = 240
 
@@ -49,11 +52,17 @@ class Minion:
 
     private
         False leaves it this machine's paths: for what changes nothing, and needs no root.
+    network
+        The name of the network namespace (``ip netns``) that it lives in; this machine's without one.
+    python
+        The interpreter whose Salt it is: ours, or the one of another release.
     """
 
-    def __init__(self, directory, private=True):
+    def __init__(self, directory, private=True, network=None, python=sys.executable):
         self.directory = Path(directory)
+        self._python = str(python)
         self._private = private
+        self._network = [f"--net=/run/netns/{network}"] if network else []
         self.bin = self.directory / "bin"
         self.files = self.directory / "files"
         self.log = self.directory / "log"
@@ -63,7 +72,7 @@ class Minion:
     def __enter__(self):
         for directory in (self.bin, self.files, self._pillar.parent, self.directory / "roots"):
             directory.mkdir(parents=True)
-        for name in ("calico", "_modules", "_states", "_utils"):
+        for name in ("calico", "_beacons", "_modules", "_states", "_utils"):
             (self.directory / "roots" / name).symlink_to(ROOT / name)
         (self._pillar.parent / "top.sls").write_text("base: {'*': [calico]}\n")
         self.pillar(None)
@@ -89,16 +98,20 @@ class Minion:
         self._process.wait()
 
     def _argv(self):
-        program = [sys.executable, "-m", "tests.support.minion", str(self.directory)]
+        program = [self._python, "-m", "tests.support.minion", str(self.directory)]
         if not self._private:
             return program
         lines = ["set -e", "mount --make-rprivate /", f"mount -t tmpfs tmpfs {self._scratch()}"]
         for name in PRIVATE:
             upper, work = f"{self._scratch()}/{name}", f"{self._scratch()}/{name}.work"
             options = f"lowerdir=/{name},upperdir={upper},workdir={work}"
-            lines += [f"mkdir {upper} {work}", f"mount -t overlay overlay -o {options} /{name}"]
+            lines += [f"mkdir -p {upper} {work}", f"mount -t overlay overlay -o {options} /{name}"]
+        if self._network:
+            # Names are asked for there as well, and nobody would answer: let it be known at once.
+            lines += ["rm -f /etc/resolv.conf", "echo nameserver 127.0.0.1 > /etc/resolv.conf"]
         lines.append(f"exec {shlex.join(program)}")
-        return ["unshare", "--mount", "--uts", "sh", "-c", "\n".join(lines)]
+        alone = ["unshare", "--mount", "--uts", "sh", "-c", "\n".join(lines)]
+        return ["nsenter", *self._network, *alone] if self._network else alone
 
     def _scratch(self):
         scratch = self.directory / "scratch"
@@ -139,6 +152,19 @@ class Minion:
         answer = self._ask({"do": "module", "function": function, "args": args, "kwargs": kwargs})
         return answer["return"], answer["retcode"]
 
+    def beacons(self, configuration, refresh=False):
+        """
+        One look of Salt's own beacon loader; the events that a minion would send.
+
+        refresh
+            The beacons are loaded anew before it, as a minion does it with each refresh.
+        """
+        return self._ask({"do": "beacons", "configuration": configuration, "refresh": refresh})["return"]
+
+    def scheduled(self, schedule, seconds):
+        """Let Salt's own scheduler work through this schedule for so long; jobs run in its process."""
+        return self._ask({"do": "schedule", "schedule": schedule, "seconds": seconds})["return"]
+
     def state(self, function, name="it", test=False, **arguments):
         """Run one state; its return as a dict."""
         request = {"do": "state", "function": function, "name": name, "test": test}
@@ -153,10 +179,13 @@ class Minion:
         arguments = {key: value for key, value in chunk.items() if key not in NO_ARGUMENTS}
         return self.state(f"{chunk['state']}.{chunk['fun']}", test=test, **arguments)
 
+    def command(self, *argv):
+        """The words that run a program in the minion's namespaces."""
+        return ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--net", *map(str, argv)]
+
     def run(self, *argv):
         """Run a program in the minion's namespaces."""
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts"]
-        subprocess.run([*enter, *map(str, argv)], check=True, capture_output=True)
+        subprocess.run(self.command(*argv), check=True, capture_output=True)
 
     def path(self, path):
         """A file as the minion sees it. Symbolic links lead to this machine's own."""
@@ -184,19 +213,27 @@ def main(directory):
     os.dup2(2, 1)
     loaders = _loaders(directory)
     loaders.modules["state.single"]("test.nop", "loads what every state needs")
+    beacons = None
     for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "beacons":
+            beacons = beacons or _beacon_process(loaders)
+            beacons.send(request)
+            print(json.dumps(beacons.recv()), file=answers, flush=True)
+            continue
         # Each in a process of its own, as on a minion: Salt keeps much between runs in one process.
         child = os.fork()
         if not child:
             with contextlib.suppress(BaseException):
-                print(json.dumps(_try(loaders, json.loads(line))), file=answers, flush=True)
+                answer = _try(functools.partial(_answer, loaders), request)
+                print(json.dumps(answer), file=answers, flush=True)
             os._exit(0)
         os.waitpid(child, 0)
 
 
-def _try(loaders, request):
+def _try(function, request):
     try:
-        return _answer(loaders, request)
+        return function(request)
     except Exception as err:
         return {"error": [type(err).__name__, str(err)]}
 
@@ -218,12 +255,65 @@ def _answer(loaders, request):
             request["function"], request["name"], test=request["test"], **request["kwargs"]
         )
         return {"return": state.full_return}
-    loaders.refresh_pillar()
-    loaders.modules.pack["__pillar__"] = _hidden(loaders.opts["pillar"])
-    loaders.context.clear()
+    _with_pillar(loaders)
+    if request["do"] == "schedule":
+        return {"return": _scheduled(loaders, request["schedule"], request["seconds"])}
     function = loaders.modules[request["function"]]
     result = function(*request["args"], **request["kwargs"])
     return {"return": result, "retcode": loaders.context.get("retcode", 0)}
+
+
+def _with_pillar(loaders):
+    loaders.refresh_pillar()
+    pillar = _hidden(loaders.opts["pillar"])
+    loaders.modules.pack["__pillar__"] = pillar
+    # Beacons call the functions through a loader of its own in Salt 3008; a minion refreshes both. An
+    # older loader, asked for an attribute that it has not, loads every module there is.
+    inner = vars(loaders.modules).get("_dunder_salt")
+    if inner is not None:
+        inner.pack["__pillar__"] = pillar
+    loaders.context.clear()
+
+
+def _beacon_process(loaders):
+    """A process that stays, as beacons remember what they saw; what it loads is not the others'."""
+    here, there = multiprocessing.Pipe()
+    if not os.fork():
+        here.close()
+        with contextlib.suppress(BaseException):
+            beacons = Beacons(loaders)
+            while True:
+                there.send(_try(beacons.look, there.recv()))
+        os._exit(0)
+    there.close()
+    return here
+
+
+class Beacons:
+    """Salt's beacons in this minion, as salt.minion.Minion handles them."""
+
+    def __init__(self, loaders):
+        self._loaders, self._beacons = loaders, None
+
+    def look(self, request):
+        import salt.beacons
+
+        _with_pillar(self._loaders)
+        if self._beacons is None or request["refresh"]:
+            self._beacons = salt.beacons.Beacon(self._loaders.opts, self._loaders.modules)
+        return {"return": self._beacons.process(request["configuration"], self._loaders.grains)}
+
+
+def _scheduled(loaders, schedule, seconds):
+    import salt.utils.schedule
+
+    opts = dict(loaders.opts, schedule=schedule, multiprocessing=False)
+    scheduler = salt.utils.schedule.Schedule(opts, loaders.modules, standalone=True, new_instance=True)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        scheduler.eval()
+        time.sleep(0.1)
+    return True
 
 
 def _hidden(pillar):

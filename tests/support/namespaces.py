@@ -132,6 +132,11 @@ class Container:
         children = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
         return int(Path(children).read_text().split()[0])
 
+    def run(self, *arguments):
+        """As ``docker exec``."""
+        inside = ["nsenter", f"--target={self.first_process}", "--mount", "--pid", "--net", "--root", "--wd"]
+        return subprocess.run([*inside, *arguments], capture_output=True, text=True, check=False)
+
     def processes(self):
         """{name: number} of what runs inside."""
         found = {}

@@ -33,6 +33,12 @@ def make(directory, hosts=()):
     return directory
 
 
+def client(directory, name="calico"):
+    """What a client of etcd needs: ``{ca, cert, key}``, paths as text."""
+    files = {"ca": "ca", "cert": name, "key": f"{name}-key"}
+    return {part: f"{directory}/{file}.pem" for part, file in files.items()}
+
+
 def issue_ca(directory, name="ca", days=365):
     """Write NAME.pem and NAME-key.pem: a CA that signed itself."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -392,15 +392,6 @@ def test_config(replay):
         ctl.config_set("nodeToNodeMesh", "maybe", **replay("v1.6.3", "config", "mesh bad value"))
 
 
-def test_delete_says_what_was_there(replay):
-    pool = {"kind": "ipPool", "apiVersion": "v1", "metadata": {"cidr": "10.1.0.0/16"}}
-    gone_already = replay("v1.6.3", "ippool", "delete missing")
-    assert ctl.delete([pool], **gone_already) == []
-    with pytest.raises(ctl.NotFound):
-        ctl.delete([pool], missing_ok=False, **gone_already)
-    assert ctl.delete([pool], **replay("v1.6.3", "ippool", "delete by file")) == [pool]
-
-
 def test_writes_are_a_stream_of_documents(program, tmp_path):
     seen = tmp_path / "seen"
     binary = program(f"cat > {seen}")

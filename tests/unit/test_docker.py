@@ -133,3 +133,30 @@ def test_a_flood_is_no_answer(docker, path, monkeypatch):
     docker(answer("200 OK", {"Id": "x" * 5000}))
     with pytest.raises(calico_docker.DockerError, match="no JSON"):
         calico_docker.image("a", path)
+
+
+@pytest.mark.parametrize(
+    ("headers", "version"),
+    [
+        ("Server: Docker/20.10.24+dfsg1 (linux)\r\n", "20.10.24+dfsg1"),
+        ("Server: Docker/1.13.1 (linux)\r\n", "1.13.1"),
+        ("Server: Libpod/4.3.1 (linux)\r\n", None),
+        ("", None),
+    ],
+)
+def test_the_version_of_docker_itself(docker, path, headers, version):
+    requests = docker(answer("200 OK", b"OK", headers))
+    assert calico_docker.version(path) == version
+    assert requests[0].startswith("GET /_ping ")
+
+
+def test_where_docker_keeps_images(docker, path):
+    requests = docker(answer("200 OK", {"DockerRootDir": "/var/lib/docker", "Containers": 3}))
+    assert calico_docker.root_directory(path) == "/var/lib/docker"
+    assert requests[0].startswith("GET /info ")
+
+
+@pytest.mark.parametrize("function", [calico_docker.version, calico_docker.root_directory])
+def test_questions_to_a_docker_that_does_not_run(path, function):
+    with pytest.raises(calico_docker.DockerError, match="docker does not run"):
+        function(path)

@@ -34,6 +34,9 @@ def functions(path):
 
 
 MODULE = {name: (node, doc) for name, node, doc in functions("_modules/calico.py")}
+# Several files are one runner to Salt.
+RUNNERS = sorted(path.name for path in (ROOT / "_runners").glob("*.py"))
+RUNNER = {name: (node, doc) for file in RUNNERS for name, node, doc in functions(f"_runners/{file}")}
 STATES = {name: (node, doc) for name, node, doc in functions("_states/calico.py")}
 
 
@@ -53,6 +56,19 @@ def test_a_function_shows_a_command_that_fits_it(name):
         assert keyword in arguments
     for argument in arguments:
         assert re.search(rf"^{argument}$", doc, re.MULTILINE), f"{argument} is not explained"
+
+
+@pytest.mark.parametrize("name", RUNNER)
+def test_a_runner_shows_commands_that_fit_it(name):
+    node, doc = RUNNER[name]
+    calls = re.findall(r"^\s+salt-run calico\.(.*)$", doc.partition("CLI Example:")[2], re.MULTILINE)
+    assert calls
+    arguments = {argument.arg for argument in node.args.args}
+    for call in calls:
+        assert call.split()[0] == name
+        assert set(re.findall(r"\s(\w+)=", call)) <= arguments
+    for argument in arguments:
+        assert re.search(rf"^    {argument}$|^{argument}$", doc, re.MULTILINE), f"{argument} is not explained"
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -75,20 +91,51 @@ def test_every_link_leads_somewhere():
     for path in tracked():
         if path.suffix != ".md" or "recordings" in path.parts:
             continue
-        for target in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(path)):
             file, _, anchor = target.partition("#")
             if re.match(r"[a-z]+:", target):
                 continue
             there = (path.parent / file).resolve() if file else path
-            if not there.exists() or (anchor and anchor not in anchors(there)):
+            # Not one that lies here and is not part of the repository.
+            found = there in tracked() or there.is_dir()
+            if not found or (anchor and anchor not in anchors(there)):
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert broken == []
 
 
+def prose_of(path):
+    """A text without its code blocks, where a line may begin with # and be no heading."""
+    return re.sub(r"^ *```.*?^ *```$", "", text_of(path), flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(path):
     """What a heading can be linked by."""
-    headings = re.findall(r"^#+ (.*)$", text_of(path), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    found = []
+    for heading in re.findall(r"^#+ (.*)$", prose_of(path), re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        # A second one of the same words has a number.
+        found.append(anchor if anchor not in found else f"{anchor}-{found.count(anchor)}")
+    return set(found)
+
+
+# Pages of a task answer the same questions, in their own order.
+TASKS = re.findall(r"\[(\w[\w-]*\.md)\]", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"))
+NO_TASKS = {"troubleshooting.md", "platforms.md"}
+
+
+def test_every_page_is_found_from_the_index():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)[)#]", text_of(ROOT / "docs" / "operations.md")))
+    there = {path.name for path in tracked() if path.parent == ROOT / "docs" and path.suffix == ".md"}
+    assert there - linked == {"operations.md"}
+
+
+@pytest.mark.parametrize("name", sorted(set(TASKS) - NO_TASKS))
+def test_a_page_of_a_task_says_when_and_by_which_command(name):
+    page = text_of(ROOT / "docs" / name)
+    assert re.search(r"^# .+\n\n\*\*When:\*\* ", page), "it begins with when"
+    assert re.search(r"```console\n# salt|```yaml\n", page), "it has no command"
+    for heading in ("What it refuses|Changes that are refused", "Going back"):
+        assert re.search(rf"^## ({heading})$", page, re.MULTILINE), heading
 
 
 def names_in_sls(pattern):
@@ -128,11 +175,16 @@ def test_no_function_is_without_use():
 
 
 def test_the_commands_of_the_texts_exist():
-    known = {*MODULE, *STATES, *(path.stem for path in ROOT.glob("calico/*.sls")), "sls", "py"}
+    slses = {path.stem for path in ROOT.glob("calico/*.sls")}
+    known = {*MODULE, *STATES, *RUNNER, *slses, "orch", "sls", "py"}
     for path in tracked():
         if path.suffix == ".md" and "recordings" not in path.parts:
             for name in re.findall(r"`(?:salt \S+ )?calico\.(\w+)", text_of(path)):
                 assert name in known, f"{path.name}: calico.{name}"
+            for name in re.findall(r"calico\.orch\.(\w+)", text_of(path)):
+                assert (ROOT / f"calico/orch/{name}.sls").is_file(), f"{path.name}: calico.orch.{name}"
+            for name in re.findall(r"salt-run calico\.(\w+)", text_of(path)):
+                assert name in RUNNER, f"{path.name}: salt-run calico.{name}"
 
 
 def imports(path):
@@ -143,15 +195,16 @@ def imports(path):
             yield node.module
 
 
-def test_the_module_reads_all_its_helpers_anew():
-    helpers, found = set(), set(imports(ROOT / "_modules/calico.py"))
+@pytest.mark.parametrize("file", ["_modules/calico.py", *(f"_runners/{name}" for name in RUNNERS)])
+def test_all_helpers_are_read_anew(file):
+    helpers, found = set(), set(imports(ROOT / file))
     while found:
         name = found.pop()
         path = ROOT / "_utils" / f"{name}.py"
         if name not in helpers and path.is_file():
             helpers.add(name)
             found.update(imports(path))
-    module = importlib.import_module("_modules.calico")
+    module = importlib.import_module(file[: -len(".py")].replace("/", "."))
     assert sorted(module.HELPERS) == sorted(helpers)
 
 

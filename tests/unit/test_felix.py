@@ -22,7 +22,8 @@ def test_there_is_one_row_for_each_name_and_field():
         ("IpInIpMtu", (2, 6), True),
         ("IpInIpMtu", (3, 32), True),
         ("IgnoreLooseRPF", (2, 6), True),
-        ("IgnoreLooseRPF", (3, 22), False),
+        ("IgnoreLooseRPF", (3, 11), True),
+        ("IgnoreLooseRPF", (3, 12), False),
         ("IptablesLockFilePath", (3, 26), True),
         ("IptablesLockFilePath", (3, 32), False),
         ("DropActionOverride", (3, 0), False),
@@ -99,7 +100,7 @@ def test_values_that_felix_does_not_take(name, value, accepted):
 
 
 def test_where_a_name_is_known_instead():
-    assert felix.gone_hint("IgnoreLooseRPF", 3, 22) == " (it is gone since Calico 3.10)"
+    assert felix.gone_hint("IgnoreLooseRPF", 3, 22) == " (it is gone since Calico 3.12)"
     assert felix.gone_hint("DropActionOverride", 3, 22) == " (Calico 2.6 had it)"
     assert felix.gone_hint("IptablesLockFilePath", 3, 32) == " (it is gone since Calico 3.29)"
     assert felix.gone_hint("bpfEnabled", 2, 6) == " (Calico has it since 3.13)"

@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import pytest
 
-from tests.lab import checks, demo, network, pillar, processes, settings
+from tests.lab import checks, demo, lab, network, pillar, processes, settings
 from tests.lab.salt import Returned
 
 GOOD = {"result": True, "changes": {}, "duration": 1500.0}
@@ -81,6 +81,25 @@ def test_a_version_given_replaces_the_profile_s():
     assert settings.from_environment({"CALICO_VERSION": "v2.6.12"}).calico_version == "v2.6.12"
 
 
+def test_a_version_given_belongs_to_a_profile():
+    found = settings.from_environment({"CALICO_VERSION": "v3.32.1"})
+    assert (found.profile, found.calico_version) == ("v3", "v3.32.1")
+    with pytest.raises(settings.Refused, match="v4"):
+        settings.check({"CALICO_VERSION": "v4.0.0"})
+
+
+def test_a_lab_of_another_profile_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(lab, "PROFILE", tmp_path / "profile")
+    monkeypatch.setattr(lab.docker, "running", lambda: True)
+    lab.Lab(chosen=settings.from_environment({}))._claim_profile()
+    lab.Lab(chosen=settings.from_environment({}))._claim_profile()
+    with pytest.raises(settings.Refused, match="PROFILE=v2"):
+        lab.Lab(chosen=settings.from_environment({"PROFILE": "v3"}))._claim_profile()
+    monkeypatch.setattr(lab.docker, "running", lambda: False)
+    lab.Lab(chosen=settings.from_environment({"PROFILE": "v3"}))._claim_profile()
+    assert lab.PROFILE.read_text() == "v3"
+
+
 def test_a_free_subnet_touches_neither_addresses_nor_routes(monkeypatch):
     taken = [subnet for subnet in network.CANDIDATES if subnet.network_address.packed[2] % 2]
     monkeypatch.setattr(network, "_used", lambda: iter(taken))
@@ -137,10 +156,32 @@ def test_demo_shows_hosts_that_failed_beside_those_that_did_not():
     ]
 
 
-def test_processes_are_found_by_their_mark_and_end_with_their_children(tmp_path, monkeypatch):
+@pytest.fixture
+def family(tmp_path, monkeypatch):
+    """Processes of a lab that is not there."""
     monkeypatch.setattr(processes.paths, "LOGS", tmp_path)
     monkeypatch.setattr(processes.paths, "RUN", tmp_path)
     monkeypatch.setattr(processes.paths, "PREFIX", f"test-{os.getpid()}")
+
+
+def test_a_process_is_found_as_soon_as_it_was_started(family, monkeypatch):
+    # The kernel starts a program and shows its environment a moment later: slow storage makes it a long one.
+    shows, seen = processes.environ, []
+
+    def later(pid):
+        seen.append(pid)
+        return shows(pid) if seen.count(pid) > 3 else b""
+
+    monkeypatch.setattr(processes, "environ", later)
+    pid = processes.spawn("sleeper", ["sleep", "60"])
+    try:
+        assert seen == [pid] * 4
+        assert processes.leader("sleeper") == pid
+    finally:
+        processes.stop("sleeper")
+
+
+def test_processes_are_found_by_their_mark_and_end_with_their_children(family):
     # A child that ignores being asked, as one that hangs does.
     stubborn = "trap '' TERM; sleep 1000 & echo started; wait"
     pid = processes.spawn("family", ["sh", "-c", stubborn])

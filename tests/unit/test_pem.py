@@ -178,3 +178,14 @@ def test_the_digest_changes_with_contents_and_parts_only(parts):
     assert calico_pem.digest(dict(given, ca=given["ca"] + b"\n")) != digest
     assert calico_pem.digest({"ca": given["ca"], "cert": given["cert"]}) != digest
     assert calico_pem.digest(dict(given, ca=given["cert"], cert=given["ca"])) != digest
+
+
+def test_when_certificates_end(parts):
+    given = parts(cert="lasting")
+    end = datetime.datetime.fromisoformat(calico_pem.ends(given)["cert"])
+    assert abs(end - NOW - 60 * DAY) < DAY
+    # Of CAs the last to end counts, of a chain the first certificate.
+    bundle = parts(cert="expired")["cert"] + given["cert"]
+    assert calico_pem.ends({"ca": bundle})["ca"] == end.isoformat()
+    assert datetime.datetime.fromisoformat(calico_pem.ends({"cert": bundle})["cert"]) < NOW
+    assert calico_pem.ends({"ca": b"no PEM", "key": given["key"]}) == {}

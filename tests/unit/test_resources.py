@@ -290,9 +290,11 @@ BAD_PEERS = [
     ("v1", {"metadata": {**V1_PEER, "peerIP": "x"}}, "peer_ip"),
     ("v1", {"metadata": {**V1_PEER, "peerIP": "10.0.0.9:180"}}, "peer_ip"),
     ("v1", {"metadata": {"scope": "global"}}, "peer_ip"),
-    ("v1", {"metadata": {**V1_PEER, "scope": "rack"}}, "scope"),
-    ("v1", {"metadata": {**V1_PEER, "scope": "node"}}, "node"),
-    ("v1", {"metadata": {**V1_PEER, "node": "n"}}, "node"),
+    ("v1", {"metadata": {**V1_PEER, "scope": "rack"}, "spec": {"asNumber": 1}}, "scope"),
+    ("v1", {"metadata": {**V1_PEER, "scope": "node"}, "spec": {"asNumber": 1}}, "node"),
+    ("v1", {"metadata": {**V1_PEER, "node": "n"}, "spec": {"asNumber": 1}}, "node"),
+    ("v1", {"metadata": V1_PEER}, "as_number"),
+    ("v1", {"metadata": V1_PEER, "spec": 5}, "spec"),
     ("v1", {"metadata": V1_PEER, "spec": {"asNumber": 99999999999}}, "as_number"),
     ("v1", {"metadata": V1_PEER, "spec": {"asNumber": "x"}}, "as_number"),
     ("v1", {"metadata": V1_PEER, "spec": {"asNumber": 1.1}}, "as_number"),
@@ -303,8 +305,9 @@ BAD_PEERS = [
     ("v3", {"spec": {"peerIP": "10.0.0.9", "peerSelector": "all()"}}, "peer_ip"),
     ("v3", {"spec": {"peerSelector": "rack =="}}, "peer_selector"),
     ("v3", {"spec": {"peerSelector": "all()", "asNumber": 1}}, "as_number"),
-    ("v3", {"spec": {"peerIP": "10.0.0.9", "node": "n", "nodeSelector": "all()"}}, "node"),
-    ("v3", {"metadata": {"name": "Bad_Name"}, "spec": {"peerIP": "10.0.0.9"}}, "name"),
+    ("v3", {"spec": {"peerIP": "10.0.0.9", "asNumber": 1, "node": "n", "nodeSelector": "all()"}}, "node"),
+    ("v3", {"metadata": {"name": "Bad_Name"}, "spec": {"peerIP": "10.0.0.9", "asNumber": 1}}, "name"),
+    ("v3", {"spec": {"peerIP": "10.0.0.9:180"}}, "as_number"),
 ]
 
 
@@ -338,3 +341,27 @@ def test_whatever_a_pillar_holds_is_either_written_or_refused_by_field(words):
         if not found:
             wanted = resources.pool(words, generation)
             assert resources.diff(resources.merge(None, wanted, generation)[0], wanted, generation) == {}
+
+
+@pytest.mark.parametrize("generation", ["v1", "v3"])
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        ({"peer_ip": "0.0.0.0", "as_number": 64900}, "peer_ip"),
+        ({"peer_ip": "127.0.0.1", "as_number": 64900}, "peer_ip"),
+        ({"peer_ip": "224.0.0.1", "as_number": 64900}, "peer_ip"),
+        ({"peer_ip": "::1", "as_number": 64900}, "peer_ip"),
+        ({"peer_ip": "10.0.0.9", "as_number": 0}, "as_number"),
+        ({"peer_ip": "10.0.0.9"}, "as_number"),
+        ({"peer_ip": "fd00::9", "node": "n"}, "as_number"),
+    ],
+)
+def test_a_neighbour_that_bird_refuses_with_all_else_is_refused(generation, words, setting):
+    wanted = resources.describe("peer", words, generation)
+    assert [item["setting"] for item in resources.problems(wanted, generation)] == [setting]
+
+
+@pytest.mark.parametrize("cidr", ["127.0.0.0/8", "224.0.0.0/8", "ff00::/16"])
+def test_a_pool_is_of_addresses_that_workloads_can_have(cidr):
+    wanted = resources.describe("pool", {"cidr": cidr, "nat_outgoing": False}, "v3")
+    assert [item["setting"] for item in resources.problems(wanted, "v3")] == ["cidr"]

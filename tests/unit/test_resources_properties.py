@@ -208,6 +208,7 @@ def good(form):
         forms.Flag: st.sampled_from([True, False, "true", "no", "1", 0]),
         forms.Boolean: st.booleans(),
         forms.Text: names,
+        forms.Community: st.sampled_from(["64512:120", "0:65535", "4200000000:1:2"]),
         forms.FreeText: names,
         forms.AsNumber: st.one_of(
             st.integers(0, 2**32 - 1),
@@ -241,7 +242,7 @@ def good_words(what, generation, kind):
     words = {field.word: good(field.form) for field in table.fields if field.word != "scope"}
     if what in ("bgp", "felix"):
         words["name"] = good(forms.ConfigurationName())
-    required = {"pool": ["cidr"], "peer": ["peer_ip"], "node": ["name"]}.get(what, [])
+    required = {"pool": ["cidr"], "peer": ["peer_ip", "as_number"], "node": ["name"]}.get(what, [])
     for alone in ("name", "peer_selector", "node_selector", "vxlan", "block_size", "mesh"):
         # Of those that exclude each other, one.
         if alone not in required and what != "felix":
@@ -262,8 +263,9 @@ def test_good_words_are_written_once_and_then_differ_from_nothing(what, generati
     words = data.draw(good_words(what, generation, kind))
     wanted = resources.describe(what, words, generation)
     found = resources.problems(wanted, generation)
-    # Networks and addresses are drawn at random: some are link-local, or of the wrong family.
-    assert {item["setting"] for item in found} <= ({"cidr", "ipip"} if what == "pool" else set()), found
+    # Drawn at random, some networks are link-local or of the wrong family, and some addresses nobody's.
+    drawn = {"pool": {"cidr", "ipip"}, "peer": {"peer_ip", "as_number"}}
+    assert {item["setting"] for item in found} <= drawn.get(what, set()), found
     twice(wanted, generation)
     # Said again in the words that differences are shown in, it is the same.
     shown = resources.values(wanted, generation)

@@ -93,7 +93,8 @@ def test_all_words_of_a_peer():
 
 
 def peer_name(**words):
-    return described("peer", "v3", **words)["metadata"]["name"]
+    number = {"as_number": 1} if "peer_ip" in words else {}
+    return described("peer", "v3", **{**number, **words})["metadata"]["name"]
 
 
 def test_names_of_peers_are_stable_and_differ_where_the_peers_do():
@@ -299,20 +300,32 @@ def test_a_node():
 
 # What is refused -------------------------------------------------------------------------------
 
+A_COMMUNITY = [{"name": "a", "value": "64512:120"}]
+
+
+def uses(*communities):
+    return {"prefix_advertisements": [{"cidr": "10.0.0.0/8", "communities": list(communities)}]}
+
+
 REFUSED = [
     ("peer", "v1", {"peer_ip": "10.0.0.9", "peer_selector": "all()"}, ["peer_selector"]),
-    ("peer", "v1", {"peer_ip": "10.0.0.9", "scope": "node"}, ["scope"]),
+    ("peer", "v1", {"peer_ip": "10.0.0.9", "as_number": 1, "scope": "node"}, ["scope"]),
     ("peer", "v1", {"peer_ip": "10.0.0.9:180"}, ["peer_ip"]),
     ("peer", "v1", {"as_number": 1}, ["peer_ip"]),
     ("peer", "v3", {"as_number": 1}, ["peer_ip"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "password": "secret"}, ["password"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "password": {"secretKeyRef": {"name": "a"}}}, ["password"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "filters": "a"}, ["filters"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "ttl_security": 256}, ["ttl_security"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "keepalive_time": "soon"}, ["keepalive_time"]),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "password": "secret"}, ["password"]),
+    (
+        "peer",
+        "v3",
+        {"peer_ip": "10.0.0.9", "as_number": 1, "password": {"secretKeyRef": {"name": "a"}}},
+        ["password"],
+    ),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "filters": "a"}, ["filters"]),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "ttl_security": 256}, ["ttl_security"]),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "keepalive_time": "soon"}, ["keepalive_time"]),
     # Empty is not the same as absent: a template may have found nothing.
-    ("peer", "v1", {"peer_ip": "10.0.0.9", "node": ""}, ["node"]),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "node": ""}, ["node"]),
+    ("peer", "v1", {"peer_ip": "10.0.0.9", "as_number": 1, "node": ""}, ["node"]),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "node": ""}, ["node"]),
     ("pool", "v1", {"cidr": "10.0.0.0/16", "ipip": ""}, ["ipip"]),
     ("pool", "v3", {"cidr": ""}, ["cidr"]),
     ("bgp", "v3", {"log_level": ""}, ["log_level"]),
@@ -327,6 +340,14 @@ REFUSED = [
     ("bgp", "v3", {"listen_port": 0}, ["listen_port"]),
     ("bgp", "v3", {"service_cluster_ips": ["10.0.0.1"]}, ["service_cluster_ips"]),
     ("bgp", "v3", {"communities": [{"name": "a"}]}, ["communities"]),
+    ("bgp", "v3", {"communities": [{"name": "a", "value": "1:70000"}]}, ["communities"]),
+    ("bgp", "v3", {"communities": [{"name": "a", "value": "1:2:4294967296"}]}, ["communities"]),
+    ("bgp", "v3", {"communities": [{"name": "a", "value": "1"}]}, ["communities"]),
+    ("bgp", "v3", {"communities": A_COMMUNITY, "prefix_advertisements": []}, ["communities"]),
+    ("bgp", "v3", {"communities": A_COMMUNITY, **uses("b")}, ["prefix_advertisements"]),
+    ("bgp", "v3", {"communities": [], **uses("a")}, ["prefix_advertisements"]),
+    ("bgp", "v3", {"communities": A_COMMUNITY, **uses("a", "b", "1:2:3")}, ["prefix_advertisements"]),
+    ("bgp", "v3", uses("1:2:3:4"), ["prefix_advertisements"]),
     ("bgp", "v3", {"mesh": False, "node_mesh_max_restart_time": 5}, ["node_mesh_max_restart_time"]),
     ("felix", "v1", {"BPFEnabled": True}, ["BPFEnabled"]),
     ("felix", "v3", {"IgnoreLooseRPF": True}, ["IgnoreLooseRPF"]),
@@ -349,6 +370,23 @@ REFUSED = [
 @pytest.mark.parametrize(("what", "generation", "words", "settings"), REFUSED)
 def test_what_cannot_be_is_refused_by_name_of_the_field(what, generation, words, settings):
     assert refused(what, generation, **words) == settings
+
+
+def test_a_community_that_nothing_defines_is_told_with_those_that_are():
+    words = {"communities": A_COMMUNITY, **uses("b")}
+    (wrong,) = resources.problems(resources.describe("bgp", words, "v3"), "v3")
+    assert wrong["given"] == "b"
+    assert "64512:120" in wrong["accepted"] and wrong["accepted"].endswith("the name of one of communities")
+
+
+@pytest.mark.parametrize("words", [{"communities": A_COMMUNITY}, uses("a")])
+def test_communities_and_their_use_are_judged_by_what_will_be_there(words):
+    """The pillar may name one of the two where the datastore has the other."""
+    wanted = resources.describe("bgp", words, "v3")
+    assert resources.problems(wanted, "v3") == []
+    assert [item["setting"] for item in resources.problems(wanted, "v3", whole=True)] == list(words)
+    both = resources.describe("bgp", {"communities": A_COMMUNITY, **uses("a")}, "v3")
+    assert resources.problems(resources.merge(both, wanted, "v3")[0], "v3", whole=True) == []
 
 
 def test_misspelt_words_are_told_what_is_near():
@@ -461,11 +499,21 @@ def test_one_word_changes_one_thing_only(generation, printed):
 
 
 SAME = [
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "max_restart_time": 60}, {"maxRestartTime": "1m0s"}),
+    (
+        "peer",
+        "v3",
+        {"peer_ip": "10.0.0.9", "as_number": 1, "max_restart_time": 60},
+        {"maxRestartTime": "1m0s"},
+    ),
     ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": "1.10"}, {"asNumber": 65546}),
     ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": "65546"}, {"asNumber": "1.10"}),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "node_selector": "a=='b'"}, {"nodeSelector": 'a == "b"'}),
-    ("peer", "v3", {"peer_ip": "10.0.0.9", "source_address": "usenodeip"}, {}),
+    (
+        "peer",
+        "v3",
+        {"peer_ip": "10.0.0.9", "as_number": 1, "node_selector": "a=='b'"},
+        {"nodeSelector": 'a == "b"'},
+    ),
+    ("peer", "v3", {"peer_ip": "10.0.0.9", "as_number": 1, "source_address": "usenodeip"}, {}),
     (
         "bgp",
         "v3",
@@ -496,13 +544,23 @@ SAME = [
 @pytest.mark.parametrize(("what", "generation", "words", "spec"), SAME)
 def test_spellings_of_the_same_do_not_differ(what, generation, words, spec):
     wanted = described(what, generation, **words)
-    spec = {**({"peerIP": words["peer_ip"]} if "peer_ip" in words else {}), **spec}
+    spec = {**({"peerIP": words["peer_ip"], "asNumber": 1} if "peer_ip" in words else {}), **spec}
     assert resources.diff({**wanted, "spec": spec}, wanted, generation) == {}
 
 
 DIFFERENT = [
-    ("peer", {"peer_ip": "10.0.0.9", "filters": ["a", "b"]}, {"filters": ["b", "a"]}, "filters"),
-    ("peer", {"peer_ip": "10.0.0.9", "max_restart_time": 61}, {"maxRestartTime": "1m0s"}, "max_restart_time"),
+    (
+        "peer",
+        {"peer_ip": "10.0.0.9", "as_number": 1, "filters": ["a", "b"]},
+        {"filters": ["b", "a"]},
+        "filters",
+    ),
+    (
+        "peer",
+        {"peer_ip": "10.0.0.9", "as_number": 1, "max_restart_time": 61},
+        {"maxRestartTime": "1m0s"},
+        "max_restart_time",
+    ),
     (
         "bgp",
         {"service_cluster_ips": []},
@@ -518,7 +576,7 @@ DIFFERENT = [
 @pytest.mark.parametrize(("what", "words", "spec", "field"), DIFFERENT)
 def test_what_is_not_the_same_differs_until_it_is_written(what, words, spec, field):
     wanted = described(what, "v3", **words)
-    spec = {**({"peerIP": words["peer_ip"]} if "peer_ip" in words else {}), **spec}
+    spec = {**({"peerIP": words["peer_ip"], "asNumber": 1} if "peer_ip" in words else {}), **spec}
     merged, changes = resources.merge({**wanted, "spec": spec}, wanted, "v3")
     assert list(changes) == [field]
     assert resources.diff(merged, wanted, "v3") == {}
@@ -641,7 +699,7 @@ def test_pools_that_go_are_in_the_way_of_those_that_overlap(generation):
     deletion = Step("delete", None)
     assert resources.in_the_way([old], [deletion, elsewhere, overlapping], generation)
     assert not resources.in_the_way([old], [deletion, elsewhere], generation)
-    peer = described("peer", generation, peer_ip="10.0.0.9")
+    peer = described("peer", generation, peer_ip="10.0.0.9", as_number=1)
     assert not resources.in_the_way([peer], [overlapping], generation)
 
 
@@ -681,7 +739,7 @@ CONFIG = {
     "felix": {"IpInIpEnabled": "true", "ClusterGUID": "x", "LogFilePath": "none"},
     "bgp": {"foo": "bar"},
     "nodes": {
-        "node1": {"bgp": {"loglevel": "info"}, "felix": {"LogSeverityScreen": "info"}},
+        "node1": {"logLevel": "info", "felix": {"LogSeverityScreen": "info"}},
         "node2": {"bgp": {}, "felix": {}},
     },
 }
@@ -731,3 +789,14 @@ def calls(what, **words):
 )
 def test_differences_become_calls_of_calicoctl_config(what, words, expected):
     assert calls(what, **words) == expected
+
+
+@pytest.mark.parametrize("value", [{}, {"a": "b"}, [], 7, True])
+def test_a_label_that_is_no_text_is_named(value):
+    resource = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "Node",
+        "metadata": {"name": "n", "labels": {"rack": value}},
+    }
+    (found,) = resources.problems(resource, "v3")
+    assert found["setting"] == "labels.rack"

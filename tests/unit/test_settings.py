@@ -15,6 +15,8 @@ MINIMAL = {
 CERT = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
 
+POOL_RESOURCE = {"apiVersion": "v1", "kind": "ipPool", "metadata": {"cidr": "10.9.0.0/16"}, "spec": {}}
+
 
 def given(**changes):
     """The minimal pillar with some paths (``a__b`` for a:b) set or, with None, taken out."""
@@ -160,6 +162,32 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
             "10.0.0.1/24",
         ),
         (given(network__managed_by=""), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="G@os:Debian and ("), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="G@os:Debian or"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="( web* ) )"), "calico:network:managed_by", "compound"),
+        (
+            given(network__resources=[dict(POOL_RESOURCE), dict(POOL_RESOURCE)]),
+            "calico:network:resources:1",
+            "once",
+        ),
+        (
+            given(network__resources=[dict(POOL_RESOURCE, metadata={"cidr": "172.20.0.0/16"})]),
+            "calico:network:resources:0",
+            "once",
+        ),
+        (
+            given(network__resources=[dict(POOL_RESOURCE)], network__prune=True),
+            "calico:network:resources:0:kind",
+            "calico:network:pools",
+        ),
+        (given(network__resources=[{"kind": {}}]), "calico:network:resources:0:kind", "a kind"),
+        (given(network__resources=[dict(POOL_RESOURCE, x=1)]), "calico:network:resources:0:x", "apiVersion"),
+        (given(network__bgp={"mesh": True}), "calico:network:bgp:mesh", "calico:network:mesh"),
+        (given(felix={"DatastoreType": "x"}), "calico:felix:DatastoreType", "calico:datastore"),
+        (given(env={"CALICO_ETCD_ENDPOINTS": "x"}), "calico:env:CALICO_ETCD_ENDPOINTS", "etcd:endpoints"),
+        (given(datastore="kubernetes"), "calico:datastore", "etcdv2 with version v2.6.2"),
+        (given(node__name="a..b"), "calico:node:name", "lower-case"),
+        (given(mounts=["/a:/lib/modules"]), "calico:mounts:0", "nothing else"),
         (given(ready__timeout=0), "calico:ready:timeout", "whole number"),
         (given(ready__absent_nodes="node1"), "calico:ready:absent_nodes", "a list"),
         (given(clean__datastore=1), "calico:clean:datastore", "true or false"),
@@ -196,6 +224,12 @@ def test_keys_are_not_shown_in_errors():
     found = problems(pillar)
     assert "geheim" not in str(found)
     assert "MIIB" not in str(found)
+
+
+@pytest.mark.parametrize("source", ["salt://p", "https://h/p", "http://h/p", "/srv/p"])
+def test_a_source_may_be_short(source):
+    plugins = {"source": source, "source_hash": "0" * 64}
+    assert calico_settings.check(given(cni={"plugins": plugins}))["cni"]["plugins"]["source"] == source
 
 
 def test_masked_settings_show_no_key_and_no_password():
@@ -239,7 +273,7 @@ def test_a_dotted_as_number_becomes_the_plain_one():
 def test_the_defaults_of_the_sls_files_are_the_ones_of_the_check(request):
     with open(request.config.rootpath / "calico/defaults.yaml", encoding="utf-8") as file:
         defaults = yaml.safe_load(file)
-    known = {row[0]: row[2] for row in calico_settings.SETTINGS}
+    known = {row.path: row.default for row in calico_settings.SETTINGS}
 
     def leaves(branch, path=()):
         for key, value in branch.items():

@@ -7,6 +7,9 @@ import re
 import string
 
 import calico_container
+import calico_felix
+import calico_forms
+import calico_schema
 import calico_settings
 import pytest
 import yaml
@@ -39,6 +42,67 @@ FULL = {
 }
 
 
+FULL3 = {
+    "version": "v3.32.1",
+    "etcd": FULL["etcd"],
+    "network": {
+        "pools": [
+            {
+                "cidr": "172.20.0.0/16",
+                "name": "main",
+                "vxlan": "crosssubnet",
+                "block_size": 26,
+                "node_selector": 'rack == "1"',
+                "allowed_uses": ["Workload", "Tunnel"],
+                "disable_bgp_export": False,
+                "assignment_mode": "Automatic",
+                "namespace_selector": "all()",
+            },
+            {"cidr": "fd00::/64"},
+        ],
+        "peers": [
+            {"peer_ip": "10.0.0.254", "as_number": 64513},
+            {"name": "rr", "node_selector": "all()", "peer_selector": "has(rr)", "keepalive_time": "30s"},
+        ],
+        "mesh": True,
+        "as_number": "1.10",
+        "bgp": {
+            "log_level": "info",
+            "listen_port": 180,
+            "service_cluster_ips": ["10.96.0.0/12"],
+            "communities": [{"name": "one", "value": "64512:1"}],
+            "prefix_advertisements": [{"cidr": "172.20.0.0/16", "communities": ["one"]}],
+        },
+        "felix": {"wireguardEnabled": False, "LogSeverityScreen": "Info", "iptablesRefreshInterval": "90s"},
+        "resources": [
+            {
+                "apiVersion": "projectcalico.org/v3",
+                "kind": "GlobalNetworkSet",
+                "metadata": {"name": "trusted", "labels": {"trusted": "yes"}},
+                "spec": {"nets": ["10.0.0.0/8"]},
+            }
+        ],
+        "prune": False,
+        "allow": ["last_pool"],
+        "managed_by": "*",
+    },
+    "node": {
+        "name": "node1",
+        "ip": "10.0.0.1/24",
+        "ip_autodetection_method": "cidr=10.0.0.0/8",
+        "labels": {"rack": "1", "gone": None},
+        "route_reflector_cluster_id": "244.0.0.1",
+        "backend": "bird",
+    },
+    "felix": {"VXLANMTU": 1400, "LogPrefix": "x"},
+    "env": {"A": "b", "A_TOKEN": "t"},
+    "mounts": ["/a:/b:ro"],
+    "cni": {"mtu": 0, "plugins": {"source": "salt://p.tgz", "source_hash": "sha256=" + "0" * 64}},
+    "ready": {"absent_nodes": ["node9"]},
+}
+BASES = {"2.6": FULL, "3.x": FULL3}
+
+
 def paths(value, here=()):
     """Every place in the pillar, sections and list items included."""
     yield here
@@ -47,16 +111,29 @@ def paths(value, here=()):
         yield from paths(item, (*here, key))
 
 
-KNOWN = [tuple(row[0].split(":")) for row in calico_settings.SETTINGS]
-POOL_KEYS = [("network", "pools", 0, row[0]) for row in calico_settings.POOL_SETTINGS]
-PLACES = sorted({*paths(FULL), *KNOWN, *POOL_KEYS, ("felix", "x"), ("env", "X"), ("new",)}, key=str)
+KNOWN = [tuple(row.path.split(":")) for row in calico_schema.SETTINGS]
+POOL_KEYS = [("network", "pools", 0, row.path) for row in calico_schema.POOL_SETTINGS]
+OTHERS = {
+    *(("network", "peers", 0, row.path) for row in calico_schema.PEER_SETTINGS),
+    *(("network", "bgp", row.path) for row in calico_schema.BGP_SETTINGS),
+    ("network", "felix", "x"),
+    ("network", "resources", 0, "x"),
+    ("node", "labels", "x"),
+}
+COMMON = {*KNOWN, *POOL_KEYS, ("felix", "x"), ("env", "X"), ("new",)}
+PLACES = sorted(
+    [("2.6", *path) for path in {*paths(FULL), *COMMON}]
+    + [("3.x", *path) for path in {*paths(FULL3), *COMMON, *OTHERS}],
+    key=str,
+)
 
 
 def with_value(path, value):
-    """The full pillar with one place set."""
+    """The full pillar of a generation (the path's first part) with one place set."""
+    generation, *path = path
     if not path:
         return value
-    pillar = copy.deepcopy(FULL)
+    pillar = copy.deepcopy(BASES[generation])
     branch = pillar
     for part in path[:-1]:
         branch = branch.setdefault(part, {}) if isinstance(branch, dict) else branch[part]
@@ -109,14 +186,26 @@ def checked(pillar):
 
 @settings(max_examples=1500)
 @given(st.sampled_from(PLACES), VALUES)
-@example((), None)
-@example((), [])
-@example(("network", "pools"), [[], 7, None, {"cidr": None}])
-@example(("network", "pools", 0, "ipip"), [])
-@example(("network", "pools", 0, "ipip"), "")
-@example(("network", "pools", 0, "ipip"), {"x": 1})
-@example(("felix",), {None: 1, "ipinipmtu": 2, "IpInIpMtu": 3})
-@example(("env",), {7: 1})
+@example(("2.6",), None)
+@example(("2.6",), [])
+@example(("2.6", "network", "pools"), [[], 7, None, {"cidr": None}])
+@example(("2.6", "network", "pools", 0, "ipip"), [])
+@example(("2.6", "network", "pools", 0, "ipip"), "")
+@example(("2.6", "network", "pools", 0, "ipip"), {"x": 1})
+@example(
+    (
+        "2.6",
+        "felix",
+    ),
+    {None: 1, "ipinipmtu": 2, "IpInIpMtu": 3},
+)
+@example(
+    (
+        "2.6",
+        "env",
+    ),
+    {7: 1},
+)
 def test_any_value_anywhere_is_accepted_or_named(path, value):
     pillar = with_value(path, value)
     before = copy.deepcopy(pillar)
@@ -137,24 +226,41 @@ def test_any_value_anywhere_is_accepted_or_named(path, value):
         assert len(problem["given"]) <= 160
 
 
-@pytest.mark.parametrize("path", [path for path in PLACES if path and path != ("new",)], ids=str)
+# Places for any text, or what only the datastore itself judges.
+FREE = [
+    ("3.x", "network", "bgp", "communities", 0, "name"),
+    ("3.x", "network", "bgp", "communities", 0, "value"),
+    ("3.x", "network", "bgp", "prefix_advertisements", 0, "communities", 0),
+    ("3.x", "network", "peers", 0, "node"),
+    ("3.x", "network", "resources", 0, "kind"),
+    ("3.x", "network", "resources", 0, "metadata", "name"),
+]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PLACES if path[1:] not in ((), ("new",)) and path not in FREE and "spec" not in path],
+    ids=str,
+)
 @pytest.mark.parametrize("value", ["garbage\n", {"x": 1}, [["x"]]], ids=["text", "mapping", "list"])
 def test_what_fits_nowhere_is_named_by_its_own_path(path, value):
     problems = checked(with_value(path, value))[1]
-    full = ":".join(["calico", *map(str, path)])
+    full = ":".join(["calico", *map(str, path[1:])])
     assert any(
         problem["setting"].startswith(full) or full.startswith(problem["setting"])
         for problem in problems or ()
-    ) or (path == ("env",) and value == {"x": 1})
+    ) or (path[1:] == ("env",) and value == {"x": 1})
 
 
 SECRET = "geheim" * 3
 PRIVATE = "PRIVATE KEY-----"
 SECRETS = [
-    ("env", "ETCD_PASSWORD"),
-    ("env", "K8S_TOKEN"),
-    ("felix", "TyphaSecret"),
-    ("etcd", "tls", "key"),
+    ("2.6", "env", "ETCD_PASSWORD"),
+    ("3.x", "env", "K8S_TOKEN"),
+    ("2.6", "felix", "TyphaSecret"),
+    ("3.x", "etcd", "tls", "key"),
+    ("3.x", "network", "peers", 0, "password"),
+    ("3.x", "network", "bgp", "node_mesh_password"),
 ]
 
 
@@ -193,28 +299,116 @@ def test_no_secret_shows_in_masked_settings(path, value):
             assert SECRET not in repr(calico_settings.masked(finished))
 
 
-def accepted_pillars():
-    name = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=10).map("X_".__add__)
-    line = st.text(max_size=30).filter(lambda text: not re.search("[\x00\n\r]", text))
-    scalar = st.one_of(line, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
-    felix = st.dictionaries(st.sampled_from(["IpInIpMtu", "LogPrefix", "HealthPort"]), scalar)
-    return st.builds(
-        lambda env, felix, mtu, timeout, ip: dict(
-            FULL,
-            env=env,
-            felix=felix,
-            cni={"mtu": mtu},
-            ready={"timeout": timeout},
-            node={"ip": ip},
-        ),
-        st.dictionaries(name, scalar, max_size=4),
-        felix,
-        st.integers(576, 65535),
-        st.integers(1, 3600),
-        st.ip_addresses(v=4)
-        .filter(lambda ip: not (ip.is_unspecified or ip.is_multicast))
-        .map(lambda ip: f"{ip}/24"),
+LINE = st.text(max_size=30).filter(lambda text: not re.search("[\x00\n\r]", text))
+PLAIN = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
+LABEL = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9._]{0,10}[A-Za-z0-9])?", fullmatch=True)
+SELECTOR = st.one_of(
+    st.sampled_from(["all()", "global()", "!has(gone)"]),
+    PLAIN.map(lambda label: f"has({label})"),
+    st.tuples(PLAIN, LABEL).map(lambda pair: '%s == "%s"' % pair),
+)
+NUMBER = st.integers(1, 4294967295)
+AS_NUMBER = st.one_of(NUMBER, NUMBER.map(str), NUMBER.map(lambda one: "%d.%d" % divmod(one, 65536)))
+ADDRESS = st.ip_addresses(v=4, network="10.0.0.0/8").filter(lambda ip: int(ip) % 256).map(str)
+MODE = st.sampled_from(["never", "always", "crosssubnet", "Always", "CrossSubnet"])
+
+
+def of_form(form):
+    """Values that Felix takes for a form, in its environment; None where any text is one."""
+    if isinstance(form, calico_forms.Words):
+        words = form.accepted.removesuffix(" (in any case)").split(" or ")
+        return st.sampled_from([*words, *(word.lower() for word in words)])
+    if isinstance(form, calico_forms.Duration):
+        return st.integers(1, 3600)
+    if isinstance(form, calico_forms.Flag):
+        return st.sampled_from([True, False, "true", "no", 1])
+    if isinstance(form, calico_forms.Number) and not isinstance(form, calico_forms.Mark):
+        return st.integers(form.low or 0, form.high or 60000)
+    return None
+
+
+FELIX = {
+    row: values
+    for row in calico_felix.ROWS
+    if row.name != "DatastoreType" and (values := of_form(row.form)) is not None
+}
+
+
+def felix_settings(minor, name):
+    """Settings of Felix that a release has; ``name`` says by what name."""
+    major = (2, 6) if minor is None else (3, minor)
+    rows = [row for row in FELIX if row.known(*major) and name(row)]
+    return st.sets(st.sampled_from(rows), max_size=4).flatmap(
+        lambda chosen: st.fixed_dictionaries({name(row): FELIX[row] for row in chosen})
     )
+
+
+def known(rows, minor, **strategies):
+    """Of strategies for words those that a release has."""
+    release = (2, 6) if minor is None else (3, minor)
+    words = {row.path for row in rows if row.known(*release)}
+    strategies = {word: strategy for word, strategy in strategies.items() if word in words}
+    return st.fixed_dictionaries({}, optional=strategies)
+
+
+@st.composite
+def accepted_pillars(draw):
+    """Any pillar that is right, of any release."""
+    minor = draw(st.sampled_from([None, *range(33)]))
+    third = minor is not None
+    pools = []
+    for number in draw(st.sets(st.integers(0, 200), min_size=1, max_size=4)):
+        words = known(
+            calico_schema.POOL_SETTINGS,
+            minor,
+            name=PLAIN.map(lambda name, number=number: f"{name}{number}"),
+            nat_outgoing=st.booleans(),
+            disabled=st.booleans(),
+            block_size=st.integers(20, 32),
+            node_selector=SELECTOR,
+            allowed_uses=st.lists(st.sampled_from(["Workload", "Tunnel"]), min_size=1, unique=True),
+            disable_bgp_export=st.booleans(),
+            assignment_mode=st.sampled_from(["Automatic", "manual"]),
+            namespace_selector=SELECTOR,
+        )
+        wraps = draw(st.sampled_from(["ipip", "vxlan"] if third and minor >= 7 else ["ipip"]))
+        pools.append({"cidr": f"10.{number}.0.0/16", wraps: draw(MODE), **draw(words)})
+    peers = [
+        {"peer_ip": address, "as_number": draw(AS_NUMBER)} for address in draw(st.sets(ADDRESS, max_size=3))
+    ]
+    if third and minor >= 3:
+        peers.append({"name": "selected", "node_selector": draw(SELECTOR), "peer_selector": draw(SELECTOR)})
+    bgp = known(
+        calico_schema.BGP_SETTINGS,
+        minor,
+        log_level=st.sampled_from(["debug", "info", "Warning", "error"]),
+        listen_port=st.integers(1, 65535),
+        service_cluster_ips=st.just(["10.96.0.0/12"]),
+        bind_mode=st.sampled_from(["None", "NodeIP"]),
+        ignored_interfaces=st.lists(PLAIN, max_size=2),
+    )
+    network = {
+        "pools": pools,
+        "peers": peers,
+        "bgp": draw(bgp),
+        "felix": draw(felix_settings(minor, lambda row: row.field if third else row.name)),
+        **draw(st.fixed_dictionaries({}, optional={"mesh": st.booleans(), "as_number": AS_NUMBER})),
+    }
+    node = {"ip": draw(ADDRESS) + "/24"}
+    if third:
+        node["labels"] = draw(st.dictionaries(LABEL, st.one_of(st.none(), LABEL, st.just("")), max_size=3))
+    scalar = st.one_of(LINE, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+    name = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=10).map("X_".__add__)
+    return {
+        "version": "v2.6.12" if minor is None else f"v3.{minor}.0",
+        "etcd": FULL["etcd"],
+        "network": network,
+        "node": node,
+        "felix": {**draw(felix_settings(minor, lambda row: row.name)), "LogPrefix": draw(LINE)},
+        "env": draw(st.dictionaries(name, scalar, max_size=4)),
+        "cni": {"mtu": draw(st.integers(576, 65535))},
+        "ready": {"timeout": draw(st.integers(1, 3600))},
+    }
 
 
 @given(accepted_pillars())
@@ -228,7 +422,7 @@ def test_accepted_settings_are_the_same_after_json_and_yaml(pillar):
 @given(accepted_pillars())
 def test_finished_settings_are_accepted_as_they_are(pillar):
     finished = calico_settings.check(pillar)
-    again = {key: value for key, value in finished.items() if key != "generation"}
+    again = {key: value for key, value in finished.items() if key not in ("generation", "major", "minor")}
     assert calico_settings.check(again) == finished
 
 
@@ -258,8 +452,8 @@ def test_every_accepted_value_arrives_in_the_container_as_it_is(pillar):
 
 
 @settings(max_examples=1000)
-@given(st.sampled_from([path for path in PLACES if path]), VALUES)
-@example(("node", "ip6"), "fe80::1%a\nNODENAME=evil")
+@given(st.sampled_from([path for path in PLACES if path[1:]]), VALUES)
+@example(("2.6", "node", "ip6"), "fe80::1%a\nNODENAME=evil")
 def test_no_setting_adds_a_line_to_the_environment_file(path, value):
     finished = checked(with_value(path, value))[0]
     if finished:
@@ -269,10 +463,22 @@ def test_no_setting_adds_a_line_to_the_environment_file(path, value):
 
 
 @settings(max_examples=1000)
-@given(st.sampled_from([path for path in PLACES if path]), VALUES)
-@example(("version",), "v２.6.2")
-@example(("image",), "calico/node\n")
-@example(("etcd", "endpoints", 0), "https://10.0.0.1:２")
+@given(st.sampled_from([path for path in PLACES if path[1:]]), VALUES)
+@example(
+    (
+        "2.6",
+        "version",
+    ),
+    "v２.6.2",
+)
+@example(
+    (
+        "2.6",
+        "image",
+    ),
+    "calico/node\n",
+)
+@example(("2.6", "etcd", "endpoints", 0), "https://10.0.0.1:２")
 def test_the_unit_gets_plain_characters_only(path, value):
     finished = checked(with_value(path, value))[0]
     if finished:
@@ -289,7 +495,7 @@ def test_the_unit_gets_plain_characters_only(path, value):
 
 @given(st.one_of(VALUES, st.ip_addresses(v=4).map(str), NASTY))
 def test_an_accepted_address_is_one(value):
-    finished = checked(with_value(("node", "ip"), value))[0]
+    finished = checked(with_value(("2.6", "node", "ip"), value))[0]
     if finished and finished["node"]["ip"] not in ("", "autodetect"):
         address, _, prefix = finished["node"]["ip"].partition("/")
         assert ipaddress.IPv4Address(address)

@@ -5,6 +5,7 @@ Like the originals' client it has no deadline: while no endpoint answers, it tri
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import ssl
@@ -37,7 +38,8 @@ class CompareFailed(EtcdError):
 class Client:
     """Keys are plain texts such as ``/calico/ipam/v2/config``."""
 
-    def __init__(self, endpoints, ca=None, cert=None, key=None):
+    def __init__(self, endpoints, ca=None, cert=None, key=None, timeout=None):
+        self._timeout = timeout
         self._endpoints = [urllib.parse.urlsplit(endpoint) for endpoint in endpoints]
         self._connection = None
         self._context = None
@@ -103,6 +105,26 @@ class Client:
             request["range_end"] = _b64_end(key)
         return int(self._call("deleterange", request).get("deleted") or 0) > 0
 
+    def wait(self, prefix, after_revision, timeout):
+        """True once something below PREFIX has changed since AFTER_REVISION; False after TIMEOUT seconds."""
+        wanted = {"key": _b64(prefix), "range_end": _b64_end(prefix), "start_revision": after_revision + 1}
+        end = time.monotonic() + timeout
+        for endpoint in self._endpoints:
+            try:
+                connection = self._connected(endpoint, timeout)
+                connection.request("POST", "/v3/watch", json.dumps({"create_request": wanted}))
+                with contextlib.closing(connection), connection.getresponse() as answer:
+                    # One line says that the watch was made; the next comes with a change.
+                    answer.readline()
+                    connection.sock.settimeout(max(0.01, end - time.monotonic()))
+                    return bool(answer.readline())
+            except TimeoutError:
+                return False
+            except (OSError, http.client.HTTPException):
+                continue
+        # Nobody to watch: as good as a change, since a look will wait until there is somebody.
+        return True
+
     def _call(self, method, request):
         body = json.dumps(request)
         while True:
@@ -120,10 +142,16 @@ class Client:
             time.sleep(TRY_AGAIN_AFTER)
 
     def _connect(self, endpoint):
+        self._connection = self._connected(endpoint, self._timeout)
+
+    def _connected(self, endpoint, timeout):
         kind = http.client.HTTPSConnection if endpoint.scheme == "https" else http.client.HTTPConnection
         more = {"context": self._context} if endpoint.scheme == "https" else {}
-        self._connection = kind(endpoint.hostname, endpoint.port or 2379, **more)
-        self._connection.connect()
+        if timeout is not None:
+            more["timeout"] = timeout
+        connection = kind(endpoint.hostname, endpoint.port or 2379, **more)
+        connection.connect()
+        return connection
 
     def _exchange(self, method, body):
         path = "/v3/kv/" + method

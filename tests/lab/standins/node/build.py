@@ -24,10 +24,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[3]))
 
-from tests.lab import packages  # noqa: E402  (run as a script, the checkout is not on the path)
+# Run as a script, the checkout is not on the path.
+from tests.lab import packages  # noqa: E402
+from tests.lab.standins.node.image import generations  # noqa: E402
 
 PROGRAMS = HERE / "image"
-ETCD_CLIENT = HERE.parent / "etcdv2.py"
+# Of the other stand-ins: the clients of etcd, and how calicoctl writes resources.
+SHARED = ["etcdv2.py", "etcdv3.py"]
+SHARED_PACKAGE = "calicoctl"
 INSTALLED = "usr/local/lib/calico-node"
 
 SUITE = "bookworm"
@@ -202,7 +206,6 @@ LINKS = {
     "bin/birdcl": "/usr/sbin/birdc",
     "bin/birdcl6": "/usr/sbin/birdc6",
     "sbin/start_runit": f"/{INSTALLED}/start_runit.py",
-    "bin/versions": f"/{INSTALLED}/versions.py",
 }
 DIRECTORIES = [
     "dev",
@@ -218,6 +221,7 @@ DIRECTORIES = [
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": "root:x:0:\n",
+    "etc/hosts": "127.0.0.1 localhost\n",  # Docker puts its own in place of it
 }
 CONFIG = {
     "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
@@ -332,16 +336,26 @@ def compile_library(root: Path, directory: str = "/usr/lib/python3.11") -> None:
 
 def install_programs(target: Path, root: Path, version: str) -> None:
     installed = target / INSTALLED
-    installed.mkdir(parents=True)
-    for source in [*sorted(PROGRAMS.glob("*.py")), ETCD_CLIENT]:
-        copied = installed / source.name
-        copied.write_bytes(source.read_bytes())
-        copied.chmod(0o755 if copied.read_bytes().startswith(b"#!") else 0o644)
-    (installed / "VERSION").write_text(f"{version}\n")
+    place_programs(installed, version)
+    for name, script in generations.of(version).commands.items():
+        link(target, f"usr/local/bin/{name}", f"/{INSTALLED}/{script}")
     inside = root / INSTALLED
     shutil.copytree(installed, inside)
     compile_library(root, f"/{INSTALLED}")
-    shutil.copytree(inside / "__pycache__", installed / "__pycache__")
+    shutil.copytree(inside, installed, dirs_exist_ok=True)
+
+
+def place_programs(installed: Path, version: str) -> None:
+    """Which generation they are of, they read from their version."""
+    package = HERE.parent / SHARED_PACKAGE
+    (installed / SHARED_PACKAGE).mkdir(parents=True)
+    for source in [*sorted(PROGRAMS.glob("*.py")), *(HERE.parent / name for name in SHARED)]:
+        copied = installed / source.name
+        copied.write_bytes(source.read_bytes())
+        copied.chmod(0o755 if copied.read_bytes().startswith(b"#!") else 0o644)
+    for source in sorted([*package.glob("*.py"), *package.glob("*.structs")]):
+        (installed / SHARED_PACKAGE / source.name).write_bytes(source.read_bytes())
+    (installed / "VERSION").write_text(f"{version}\n")
 
 
 def layer(root: Path) -> bytes:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Attach a workload to Calico's network on this host, as the CNI plugin of 2.6 would.
+"""Attach a workload to Calico's network on this host, as the CNI plugin would.
 
     attach.py add NAME --node NODE --etcd URL[,URL] --pool CIDR   # prints what there is, as JSON
     attach.py del NAME --node NODE --etcd URL[,URL]
 
-The workload is a network namespace NAME behind a `cali…` interface. Needs `etcdv2.py` beside this
-file or one directory above. Doing either twice changes nothing the second time.
+The workload is a network namespace NAME behind a `cali…` interface. Needs what the stand-ins share
+one directory above. Doing either twice changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,13 @@ from pathlib import Path
 _HERE = Path(__file__).resolve().parent
 sys.path[1:1] = [str(_HERE.parent)]
 
-import etcdv2  # noqa: E402  (found by the line above)
+import layouts  # noqa: E402  (what it needs is found by the line above)
 
 _LOCK = "/run/calico-workload.lock"
 _IPAM = "/calico/ipam/v2"
 _BLOCK_LENGTH = 26
 # A next hop that no interface has: the host's end answers for it (proxy_arp).
 _GATEWAY = "169.254.1.1"
-_PROFILE = "lab"
-# Whatever enforces policy lets everything pass.
-_PROFILE_KEYS = {
-    "rules": {"inbound_rules": [{"action": "allow"}], "outbound_rules": [{"action": "allow"}]},
-    "tags": [_PROFILE],
-    "labels": {},
-}
 
 
 class Failed(Exception):
@@ -43,30 +36,18 @@ class Failed(Exception):
 
 
 class Workload:
-    def __init__(self, store: etcdv2.Client, name: str, node: str):
-        self._store, self._name, self._node = store, name, node
+    def __init__(self, layout: layouts.V1 | layouts.V3, name: str, node: str):
+        self._layout, self._store = layout, layout.client
+        self._name, self._node = name, node
         self._handle = f"lab.{node}.{name}"
         digest = hashlib.sha1(self._handle.encode()).hexdigest()
         self._interface = f"cali{digest[:11]}"
-        self._endpoint_key = f"/calico/v1/host/{node}/workload/cni/{name}/endpoint/eth0"
 
     def add(self, pool: ipaddress.IPv4Network) -> dict:
         address, block = self._held() or self._assign(pool)
         mac = self._attach(address)
-        for word, value in _PROFILE_KEYS.items():
-            self._put(f"/calico/v1/policy/profile/{_PROFILE}/{word}", value)
-        self._put(
-            self._endpoint_key,
-            {
-                "state": "active",
-                "name": self._interface,
-                "active_instance_id": "",
-                "mac": mac,
-                "profile_ids": [_PROFILE],
-                "ipv4_nets": [f"{address}/32"],
-                "ipv6_nets": [],
-            },
-        )
+        self._layout.write_profile()
+        self._layout.write_endpoint(self._node, self._name, self._interface, mac, f"{address}/32")
         return {
             "name": self._name,
             "interface": self._interface,
@@ -75,7 +56,7 @@ class Workload:
         }
 
     def delete(self) -> dict:
-        self._store.delete(self._endpoint_key)
+        self._layout.delete_endpoint(self._node, self._name)
         ip("link", "delete", self._interface, check=False)
         ip("netns", "delete", self._name, check=False)
         while held := self._held():
@@ -119,22 +100,15 @@ class Workload:
         for number in range(count):
             offset = (start + number) % count * 2 ** (32 - _BLOCK_LENGTH)
             network = ipaddress.ip_network((pool[offset], _BLOCK_LENGTH))
-            block = {
-                "cidr": str(network),
-                "affinity": f"host:{self._node}",
-                "strictAffinity": False,
-                "allocations": [None] * network.num_addresses,
-                "unallocated": list(range(network.num_addresses)),
-                "attributes": [],
-            }
+            block = self._layout.new_block(str(network), self._node, network.num_addresses)
             try:
                 self._put(self._block_key(network), block, prev_exist=False)
-            except etcdv2.KeyExists:
+            except self._layout.KeyExists:
                 block = self._block(network)
                 # This host's own, from a run that was cut short, or another's.
                 if block is None or block["affinity"] != f"host:{self._node}":
                     continue
-            self._store.put(f"{_IPAM}/host/{self._node}/ipv4/block/{dashed(network)}", "")
+            self._store.put(f"{_IPAM}/host/{self._node}/ipv4/block/{dashed(network)}", self._layout.affinity)
             if block["unallocated"]:
                 return network, block
         raise Failed(f"no free block in {pool}")
@@ -142,9 +116,10 @@ class Workload:
     def _take(self, network: ipaddress.IPv4Network, block: dict) -> ipaddress.IPv4Address:
         ordinal = block["unallocated"].pop(0)
         block["allocations"][ordinal] = len(block["attributes"])
-        block["attributes"].append({"handle_id": self._handle, "secondary": {"node": self._node}})
+        more = self._layout.allocated(block, ordinal, self._node)
+        block["attributes"].append({"handle_id": self._handle, "secondary": more})
         # The handle first: what is cut short here can be given back by it.
-        self._put(f"{_IPAM}/handle/{self._handle}", {"block": {str(network): 1}})
+        self._put(f"{_IPAM}/handle/{self._handle}", self._layout.handle(str(network)))
         self._put(self._block_key(network), block)
         return network[ordinal]
 
@@ -158,6 +133,7 @@ class Workload:
             for index in block["allocations"]
         ]
         block["unallocated"].append(ordinal)
+        self._layout.released(block, ordinal)
         self._put(self._block_key(network), block)
         self._store.delete(f"{_IPAM}/handle/{self._handle}")
 
@@ -169,7 +145,7 @@ class Workload:
         return f"{_IPAM}/assignment/ipv4/block/{dashed(network)}"
 
     def _put(self, key: str, value: object, **condition) -> None:
-        self._store.put(key, json.dumps(value, separators=(",", ":")), **condition)
+        self._store.put(key, layouts.compact(value), **condition)
 
     # --- the namespace and its interface
 
@@ -208,6 +184,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("name")
     parser.add_argument("--node", required=True, help="the node's name in Calico")
     parser.add_argument("--etcd", required=True, help="endpoints, with commas between them")
+    parser.add_argument("--calico", default="v2.6.2", help="the version of calico/node here")
     parser.add_argument("--pool", type=ipaddress.IPv4Network, help="for add: the pool's CIDR")
     ssl = Path("/etc/calico/ssl")
     parser.add_argument("--ca", default=str(ssl / "ca.pem"))
@@ -223,14 +200,14 @@ def parsed() -> argparse.Namespace:
 
 def main() -> int:
     given = parsed()
-    store = etcdv2.Client(given.etcd.split(","), ca=given.ca, cert=given.cert, key=given.key)
-    workload = Workload(store, given.name, given.node)
+    layout = layouts.of(given.calico)(given.etcd.split(","), ca=given.ca, cert=given.cert, key=given.key)
+    workload = Workload(layout, given.name, given.node)
     # A block belongs to one host, and on a host to one of these at a time.
     with open(_LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             done = workload.add(given.pool) if given.action == "add" else workload.delete()
-        except (Failed, etcdv2.EtcdError) as error:
+        except (Failed, layout.Error) as error:
             print(f"attach.py: {error}", file=sys.stderr)
             return 1
     print(json.dumps(done))

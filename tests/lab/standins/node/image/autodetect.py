@@ -11,12 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from environment import Interface, Invalid
-
-# Interfaces that container runtimes and Calico itself make.
-INTERNAL = (
-    *("docker.*", "cbr.*", "lxcbr.*", "virbr.*", "dummy.*", "veth.*", "lo"),
-    *("cali.*", "tunl.*", "flannel.*", "kube-ipvs.*"),
-)
+from generations import Generation
 
 
 @dataclass(frozen=True)
@@ -25,18 +20,21 @@ class Found:
     address: Interface
 
 
-def find(method: str, version: int) -> Found | None:
+def find(method: str, version: int, generation: Generation) -> Found | None:
     """The first address that the method accepts, or None; an unknown method is Invalid."""
     word, separator, argument = method.partition("=")
+    internal = generation.internal_interfaces
     if method in ("", "first-found"):
-        return _first(version, exclude=INTERNAL)
-    if separator and word == "interface":
-        return _first(version, include=_patterns(argument))
-    if separator and word == "skip-interface":
-        return _first(version, exclude=(*INTERNAL, *_patterns(argument)))
-    if separator and word == "can-reach":
-        return _towards(argument, version)
-    raise Invalid(f"Invalid IP autodection method: {method}")
+        return _first(version, exclude=internal)
+    if not separator or word not in generation.detection:
+        raise Invalid(f"Invalid IP autodection method: {method}")
+    if word == "interface":
+        return _first(version, include=patterns(argument))
+    if word == "skip-interface":
+        return _first(version, exclude=(*internal, *patterns(argument)))
+    if word == "cidr":
+        return _within(argument, version)
+    return _towards(argument, version)
 
 
 def addresses(version: int) -> Iterator[Found]:
@@ -71,7 +69,18 @@ def _towards(destination: str, version: int) -> Found | None:
     return next((found for found in addresses(version) if found.address.ip == own), None)
 
 
-def _patterns(argument: str) -> tuple[str, ...]:
+def _within(cidrs: str, version: int) -> Found | None:
+    try:
+        networks = [ipaddress.ip_network(cidr, strict=False) for cidr in patterns(cidrs)]
+    except ValueError:
+        return None
+    for found in addresses(version):
+        if any(found.address.ip in network for network in networks):
+            return found
+    return None
+
+
+def patterns(argument: str) -> tuple[str, ...]:
     return tuple(re.split(r"\s*,\s*", argument))
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import birdconf
 import birdctl
-import etcdv2
 import process
 from environment import Environment
 
@@ -50,9 +49,9 @@ def daemons() -> list[Daemon]:
 
 
 class Loop:
-    def __init__(self, store, name: str):
-        self._store = store
-        self._name = name
+    def __init__(self, store, errors: tuple, name: str, router_id: str):
+        self._store, self._errors = store, errors
+        self._name, self._router_id = name, router_id
         # A predecessor may have died after it wrote and before it told: BIRD is told once more.
         self._untold = set(daemons())
 
@@ -61,7 +60,9 @@ class Loop:
         snapshot, index = self._store.snapshot()
         for daemon in daemons():
             try:
-                text = birdconf.render(snapshot, self._name, daemon.version, process.generation())
+                text = birdconf.render(
+                    snapshot, self._name, daemon.version, process.generation(), self._router_id
+                )
             except LookupError as error:
                 say(f"{error}: {daemon.config} stays as it is")
                 continue
@@ -79,7 +80,7 @@ class Loop:
                     self._tell()
                 if not self._untold:
                     self._store.wait(index, _RESYNC_S)
-            except etcdv2.EtcdError as error:
+            except self._errors as error:
                 say(f"datastore: {error}")
                 self._tell()
                 time.sleep(_RETRY_S)
@@ -112,11 +113,13 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    process.named("confd")
+    once = "-onetime" in sys.argv[1:]
+    process.named(*process.generation().confd, *(["-run-once"] if once else []))
     env = Environment(os.environ)
     layout = importlib.import_module(process.generation().layout)
-    loop = Loop(layout.Datastore(env.client()), env.node_name())
-    if "-onetime" in sys.argv[1:]:
+    store = layout.connect(env, process.version())
+    loop = Loop(store, layout.Error, env.node_name(), env.text("CALICO_ROUTER_ID"))
+    if once:
         loop.once()
     else:
         loop.forever()

@@ -8,8 +8,6 @@ import platform
 import re
 from collections.abc import Mapping
 
-import etcdv2
-
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -27,6 +25,10 @@ class Environment:
 
     def text(self, name: str) -> str:
         return self._values.get(name, "")
+
+    def given(self, name: str) -> bool:
+        """Whether it is there at all, be it empty."""
+        return name in self._values
 
     def boolean(self, name: str, default: bool) -> bool:
         """Present and not one of the words for false is true: so is the empty value."""
@@ -79,16 +81,15 @@ class Environment:
             raise Invalid(f"Invalid CIDR specified in {name} '{text}'")
         return network
 
-    def client(self, timeout: float = 30.0) -> etcdv2.Client:
-        return etcdv2.Client(
-            self._endpoints(),
-            ca=self._datastore("ETCD_CA_CERT_FILE") or None,
-            cert=self._datastore("ETCD_CERT_FILE") or None,
-            key=self._datastore("ETCD_KEY_FILE") or None,
-            timeout=timeout,
-        )
+    def certificates(self) -> dict[str, str | None]:
+        """The files of the client's TLS, as the clients of both APIs take them."""
+        return {
+            "ca": self._datastore("ETCD_CA_CERT_FILE") or None,
+            "cert": self._datastore("ETCD_CERT_FILE") or None,
+            "key": self._datastore("ETCD_KEY_FILE") or None,
+        }
 
-    def _endpoints(self) -> list[str]:
+    def endpoints(self) -> list[str]:
         endpoints = self._datastore("ETCD_ENDPOINTS")
         if endpoints:
             return endpoints.split(",")

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 
 import dataplane
-import etcdv2
 import health
 import process
 from environment import Environment
@@ -38,8 +37,9 @@ class Settings:
 
 
 class Felix:
-    def __init__(self, store, node: str, routes: dataplane.Dataplane):
-        self._store, self._node, self._dataplane = store, node, routes
+    def __init__(self, store, errors: tuple, node: str, routes: dataplane.Dataplane):
+        self._store, self._errors = store, errors
+        self._node, self._dataplane = node, routes
         self._wanted: list | None = None
         self._work = threading.Event()
         self.in_sync = threading.Event()
@@ -52,7 +52,7 @@ class Felix:
                 self._wanted = snapshot.endpoints(self._node)
                 self._work.set()
                 self._store.wait(index, _RESYNC_S)
-            except etcdv2.EtcdError as error:
+            except self._errors as error:
                 say(f"datastore: {error}")
                 time.sleep(_RETRY_S)
 
@@ -71,12 +71,12 @@ class Felix:
             self.in_sync.set()
 
 
-def first_snapshot(store):
+def first_snapshot(store, errors: tuple):
     """Felix knows its settings, and hence its health port, only when it has read them."""
     while True:
         try:
             return store.snapshot()[0]
-        except etcdv2.EtcdError as error:
+        except errors as error:
             say(f"datastore: {error}")
             time.sleep(_RETRY_S)
 
@@ -99,16 +99,18 @@ def background(work: Callable[[], None]) -> None:
 
 
 def main() -> int:
-    process.named("calico-felix")
+    generation = process.generation()
+    process.named(*generation.felix)
     env = Environment(os.environ)
-    layout = importlib.import_module(process.generation().layout)
-    store = layout.Datastore(env.client())
+    layout = importlib.import_module(generation.layout)
+    store = layout.connect(env, process.version())
     node = env.text("FELIX_FELIXHOSTNAME") or env.node_name()
-    settings = Settings(env, first_snapshot(store), node)
-    felix = Felix(store, node, dataplane.Dataplane(settings.text("InterfacePrefix", "cali")))
+    settings = Settings(env, first_snapshot(store, layout.Error), node)
+    felix = Felix(store, layout.Error, node, dataplane.Dataplane(settings.text("InterfacePrefix", "cali")))
     if settings.boolean("HealthEnabled"):
         port = int(settings.text("HealthPort", "9099"))
-        background(lambda: health.serve(port, felix.in_sync.is_set))
+        host = settings.text("HealthHost", generation.health_host)
+        background(lambda: health.serve(host, port, felix.in_sync.is_set))
     background(felix.follow_datastore)
     background(felix.follow_links)
     felix.apply_forever()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_TIMERS = ("connect delay time 2", "connect retry time 5", "error wait time 5,30")
+_INTERNAL = ("docker.*", "cbr.*", "lxcbr.*", "virbr.*", "dummy.*", "veth.*", "lo")
 
 
 @dataclass(frozen=True)
@@ -12,42 +12,88 @@ class Generation:
     """One generation: its defaults, its datastore layout, its BIRD configuration."""
 
     layout: str  # the module that knows the keys
+    startup: str  # the module that registers the node
+    # Where the start-up leaves the node's name for the services; without, they find it out again.
+    node_name_file: str
+    commands: dict[str, str]  # name -> the program behind it, for `docker run` and `docker exec`
+    # How Felix and confd show themselves: a process name, and the command line where it matters.
+    felix: tuple[str, ...]
+    confd: tuple[str, ...]
+    health_host: str  # what Felix listens on where nobody says; empty: everywhere
+    detection: tuple[str, ...]  # the methods to find the host's own address
+    internal_interfaces: tuple[str, ...]  # that container runtimes and Calico itself make
     default_pools: dict[int, str]  # IP version -> CIDR of the pool made when there is none
     smallest_pool: dict[int, int]  # IP version -> longest prefix a pool may have
-    log_level: str
-    mesh_waits: tuple[str, ...]  # what the node with the lower address says of a mesh session
+    # What the node with the lower address says of a mesh session.
+    mesh_waits: tuple[str, ...]
+    reflectors_mesh: bool  # whether route reflectors are part of the mesh
     bgp_filter: str
     kernel_filter: str
     kernel: tuple[str, ...]
     direct: tuple[str, ...]
     peer: tuple[str, ...]
+    # Whether each session says from which address, or their template does once.
+    peers_name_source: bool
 
+
+_TIMERS = ("connect delay time 2", "connect retry time 5", "error wait time 5,30")
+_KERNEL = ("learn", "persist", "scan time 2", "import all")
+_PEER = ("multihop", "gateway recursive", "import all")
 
 V2 = Generation(
     layout="layout_v1",
+    startup="startup_v2",
+    node_name_file="",
+    commands={"versions": "versions.py"},
+    felix=("calico-felix",),
+    confd=("confd",),
+    health_host="",
+    detection=("first-found", "can-reach", "interface", "skip-interface"),
+    internal_interfaces=(*_INTERNAL, "cali.*", "tunl.*", "flannel.*", "kube-ipvs.*"),
     default_pools={4: "192.168.0.0/16", 6: "fd80:24e2:f998:72d6::/64"},
     smallest_pool={4: 26, 6: 122},
-    log_level="info",
     # Both sides connect. Where they do so within one second, BIRD may drop the session that it has
     # and the routes with it; that is chance, so here one side gives the other time to be first.
     mesh_waits=("connect delay time 30",),
+    reflectors_mesh=True,
     bgp_filter="calico_pools",
     kernel_filter="calico_ipip",
-    kernel=("learn", "persist", "scan time 2", "import all", "graceful restart"),
+    kernel=(*_KERNEL, "graceful restart"),
     direct=('interface -"cali*", "*"',),
-    peer=(
-        'description "Connection to BGP peer"',
-        "multihop",
-        "gateway recursive",
-        "import all",
-        "next hop self",
-        "add paths on",
-        "graceful restart",
-        *_TIMERS,
-    ),
+    peer=(*_PEER, "next hop self", "add paths on", "graceful restart", *_TIMERS),
+    peers_name_source=False,
 )
 
-_BY_MAJOR = {2: V2}
+V3 = Generation(
+    layout="layout_v3",
+    startup="startup_v3",
+    node_name_file="/var/lib/calico/nodename",
+    commands={"calico-node": "calico_node.py"},
+    felix=("calico-node", "-felix"),
+    confd=("calico-node", "-confd"),
+    health_host="localhost",
+    detection=("first-found", "can-reach", "interface", "skip-interface", "cidr"),
+    internal_interfaces=tuple(
+        f"^{name}"
+        for name in (
+            *_INTERNAL,
+            *("podman.*", "br-.*", "cali.*", "tunl.*", "flannel.*", "kube-ipvs.*", "cni.*"),
+            *("vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali", "nodelocaldns.*"),
+        )
+    ),
+    default_pools={4: "192.168.0.0/16"},  # for IPv6, one by lot
+    smallest_pool={},  # a matter of the API
+    mesh_waits=("passive on",),
+    reflectors_mesh=False,
+    bgp_filter="calico_export_to_bgp_peers",
+    kernel_filter="calico_kernel_programming",
+    kernel=(*_KERNEL, "graceful restart", "merge paths on"),
+    direct=('interface -"cali*", -"kube-ipvs*", "*"',),
+    peer=(*_PEER, "add paths on", "graceful restart", *_TIMERS),
+    peers_name_source=True,
+)
+
+_BY_MAJOR = {2: V2, 3: V3}
 
 
 def of(version: str) -> Generation:

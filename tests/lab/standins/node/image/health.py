@@ -12,7 +12,7 @@ _RETRY_S = 1.0
 _PATHS = ("/liveness", "/readiness")
 
 
-class _Server(ThreadingHTTPServer):
+class _Everywhere(ThreadingHTTPServer):
     """On all interfaces, IPv6 too where the kernel has it."""
 
     address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
@@ -23,8 +23,8 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
 
-def serve(port: int, ready: Callable[[], bool]) -> None:
-    """Answer for ever; a port that is taken is tried again."""
+def serve(host: str, port: int, ready: Callable[[], bool]) -> None:
+    """Answer for ever, on all addresses where HOST is empty; a port that is taken is tried again."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -46,7 +46,8 @@ def serve(port: int, ready: Callable[[], bool]) -> None:
 
     while True:
         try:
-            with _Server(("", port), Handler) as server:
+            kind = _Everywhere if host in ("", "::") else ThreadingHTTPServer
+            with kind((host, port), Handler) as server:
                 server.serve_forever()
         except OSError as error:
             print(f"calico-felix: health port {port}: {error}", flush=True)

@@ -6,10 +6,10 @@ import ipaddress
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import etcdv2
-from environment import Interface, Network
+from environment import Environment, Interface, Network
+from model import Endpoint, Node, Peer
 
 ROOT = "/calico"
 _BGP = f"{ROOT}/bgp/v1"
@@ -20,33 +20,13 @@ _IPAM_HOSTS = f"{ROOT}/ipam/v2/host"
 
 _DEFAULT_AS = "64512"
 
-
-@dataclass
-class Node:
-    name: str
-    ipv4: Interface | None = None
-    ipv6: Interface | None = None
-    as_number: int | None = None
-
-    def address(self, version: int) -> Interface | None:
-        return {4: self.ipv4, 6: self.ipv6}[version]
-
-    def set_address(self, version: int, address: Interface) -> None:
-        setattr(self, f"ipv{version}", address)
+# Whatever the datastore may answer with; and that none answers.
+Error = (etcdv2.EtcdError,)
+Unreachable = (etcdv2.Unreachable,)
 
 
-@dataclass(frozen=True)
-class Peer:
-    ip: str
-    as_number: str
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A workload's interface and the addresses behind it."""
-
-    interface: str
-    networks: tuple[Network, ...]
+def connect(env: Environment, _version: str) -> Datastore:
+    return Datastore(etcdv2.Client(env.endpoints(), **env.certificates(), timeout=30.0))
 
 
 class Snapshot:
@@ -70,6 +50,10 @@ class Snapshot:
     def node(self, name: str) -> Node:
         number = self._keys.get(f"{_BGP}/host/{name}/as_num")
         return Node(name, self._address(name, 4), self._address(name, 6), int(number) if number else None)
+
+    def listen_port(self, node: str) -> int | None:
+        """This generation knows but one."""
+        return None
 
     def _address(self, name: str, version: int) -> Interface | None:
         ip = self._keys.get(f"{_BGP}/host/{name}/ip_addr_v{version}")

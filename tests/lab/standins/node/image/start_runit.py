@@ -54,8 +54,7 @@ def bird_service(daemon: confd.Daemon) -> Service:
 class Supervisor:
     def __init__(self, env: Environment):
         self._env = env
-        name = env.node_name()
-        self._environ = {**os.environ, "NODENAME": name, "FELIX_FELIXHOSTNAME": name}
+        self._environ = dict(os.environ)
         self._services: list[Service] = []
 
     def run(self) -> int:
@@ -75,6 +74,8 @@ class Supervisor:
         if code := self._complete(python_service("startup", "startup.py")):
             print("Calico node failed to start", file=sys.stderr, flush=True)
             return code
+        name = self._node_name()
+        self._environ |= {"NODENAME": name, "FELIX_FELIXHOSTNAME": name}
         self._services = self._wanted()
         print("Calico node started successfully", flush=True)
         process.named("runsvdir")
@@ -82,12 +83,17 @@ class Supervisor:
             self._start_those_due()
             self._wait()
 
+    def _node_name(self) -> str:
+        """As the start-up has found it."""
+        file = process.generation().node_name_file
+        return Path(file).read_text() if file else self._env.node_name()
+
     def _wanted(self) -> list[Service]:
         services = []
         if not self._env.text("CALICO_DISABLE_FELIX"):
             services.append(python_service("calico-felix", "felix.py"))
-        if self._env.backend() == "none":
-            print("CALICO_NETWORKING_BACKEND is none - no BGP daemon running", flush=True)
+        if self._env.backend() in ("none", "vxlan"):
+            print(f"CALICO_NETWORKING_BACKEND is {self._env.backend()} - no BGP daemon running", flush=True)
             return services
         # As far as it goes: a BIRD without a configuration is started until it has one.
         self._complete(python_service("confd", "confd.py", "-onetime"))

@@ -1,0 +1,52 @@
+"""calico.check on real hosts: silent where all is well, and an error stops the run before any change."""
+
+import pytest
+
+from tests.integration.test_faults import refused
+
+LISTEN = "systemd-run --unit=squatter --collect python3 -c '{}'"
+SERVER = (
+    'import socket; s = socket.create_server(("0.0.0.0", 9099)); open("/run/squatting", "w"); '
+    "[s.accept() for _ in iter(int, 1)]"
+)
+
+
+def test_nothing_is_found_where_calico_runs(fleet):
+    for host in fleet.hosts:
+        assert fleet.ask(host, "check") == ([], 0)
+    fleet.harmed = False
+
+
+def test_what_felix_would_end_for_stops_the_run(fleet, host):
+    """Of these releases only Felix 2.6 looks at it."""
+    host.exec("sysctl -w net.ipv4.conf.all.rp_filter=2")
+    fleet.undo.callback(host.exec, "sysctl -w net.ipv4.conf.all.rp_filter=0")
+    if fleet.lab.pillar()["version"].startswith("v3"):
+        assert fleet.ask(host, "check") == ([], 0)
+        fleet.harmed = False
+    else:
+        refused(fleet, host, "net.ipv4.conf.all.rp_filter: 2 (loose)", "IgnoreLooseRPF")
+
+
+def test_a_mode_that_the_kernel_lacks_stops_the_run(fleet, host):
+    features, _code = fleet.ask(host, "check")
+    assert features == []
+    fleet.pillar({"network": {"pools": [{"cidr": "172.20.0.0/16", "ipip": "always"}]}, "cni": {"mtu": 1400}})
+    found, code = fleet.ask(host, "check")
+    if not code:
+        pytest.skip("this kernel has ipip")
+    assert [item["what"] for item in found] == ["kernel"]
+    refused(fleet, host, "no ipip, for pools with ipip: always")
+
+
+def test_a_port_that_somebody_else_has(fleet, host):
+    host.exec("systemctl stop calico-node")
+    host.exec(LISTEN.format(SERVER))
+    fleet.undo.callback(
+        host.exec, "systemctl stop squatter; rm -f /run/squatting; systemctl start calico-node"
+    )
+    host.exec("until [ -e /run/squatting ]; do sleep 0.1; done", timeout=10)
+    found, code = fleet.ask(host, "check")
+    assert code == 1
+    assert [item["what"] for item in found] == ["port 9099"]
+    assert "python3" in found[0]["seen"]

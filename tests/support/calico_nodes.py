@@ -1,0 +1,139 @@
+"""calico/node from the image that the lab builds, in containers on hosts made of namespaces."""
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from tests.lab.standins import etcdv2
+from tests.support.namespaces import Container, until
+
+STANDINS = Path(etcdv2.__file__).resolve().parent
+ATTACH = STANDINS / "workload" / "attach.py"
+POOL = "172.20.0.0/16"
+
+
+def tls(directory):
+    return {
+        "ETCD_CA_CERT_FILE": f"{directory}/ca.pem",
+        "ETCD_CERT_FILE": f"{directory}/calico.pem",
+        "ETCD_KEY_FILE": f"{directory}/calico-key.pem",
+    }
+
+
+def unpacked(version, directory):
+    """The image's root directory, unpacked from the archive that the build makes."""
+    archive = directory / "node.tar"
+    tag = f"calico/node:{version}"
+    subprocess.run([sys.executable, STANDINS / "node" / "build.py", archive, "--tag", tag], check=True)
+    root = directory / "root"
+    with tarfile.open(archive) as outer:
+        (manifest,) = json.load(outer.extractfile("manifest.json"))
+        assert manifest["RepoTags"] == [tag]
+        assert json.load(outer.extractfile(manifest["Config"]))["config"]["Cmd"] == ["start_runit"]
+        for name in manifest["Layers"]:
+            with tarfile.open(fileobj=outer.extractfile(name)) as layer:
+                layer.extractall(root)
+    return root
+
+
+class Node:
+    """A calico/node on a host of the fabric, with its workload."""
+
+    def __init__(self, number, host, version, image, server, certificates, directory):
+        self.name, self.host, self.version = f"node{number}", host, version
+        self.workload = f"{host.name}w"
+        self.image, self._server, self._certificates = image, server, certificates
+        self._directory = directory
+        self.run_directory = directory / "run" / self.name
+        self._generation = 0
+        self.container = None
+
+    def start(self):
+        self._generation += 1
+        root = self._directory / f"{self.name}.{self._generation}"
+        subprocess.run(["cp", "-al", self.image, root], check=True)
+        environment = {
+            "NODENAME": self.name,
+            "ETCD_ENDPOINTS": self._server.endpoint,
+            **tls("/etc/calico/ssl"),
+            "CALICO_NETWORKING_BACKEND": "bird",
+            "CALICO_DISABLE_FILE_LOGGING": "true",
+            "CALICO_IPV4POOL_CIDR": POOL,
+            "CALICO_IPV4POOL_IPIP": "off",
+            "FELIX_IPV6SUPPORT": "false",
+            "FELIX_HEALTHENABLED": "true",
+            "IP": "",
+        }
+        mounts = {"/etc/calico/ssl": self._certificates}
+        for name in ("run", "lib"):
+            (self._directory / name / self.name).mkdir(parents=True, exist_ok=True)
+        mounts["/run/calico"] = self.run_directory
+        mounts["/var/lib/calico"] = self._directory / "lib" / self.name
+        self.container = Container(self.host, root, environment, mounts)
+
+    def sessions(self, daemon="bird"):
+        """{protocol: BGP state} as BIRD shows them."""
+        socket = self.run_directory / f"{daemon}.ctl"
+        done = subprocess.run(["birdc", "-s", socket, "show", "protocols"], capture_output=True, text=True)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        return {row[0]: row[5] for row in rows if len(row) > 5 and row[1] == "BGP"}
+
+    def health(self, path="readiness"):
+        """The status of the health port, or None where nothing answers."""
+        done = self.host.run(sys.executable, "-c", _ASK, f"http://127.0.0.1:9099/{path}", check=False)
+        return int(done.stdout) if done.stdout.strip() else None
+
+    def attach(self, action):
+        certificates = self._certificates
+        done = self.host.run(
+            sys.executable, ATTACH, action, self.workload, "--node", self.name, "--calico", self.version,
+            "--etcd", self._server.endpoint, "--pool", POOL, "--ca", certificates / "ca.pem",
+            "--cert", certificates / "calico.pem", "--key", certificates / "calico-key.pem",
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+
+_ASK = """
+import sys, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
+        print(answer.status if answer.read() == b"" else "a body")
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    pass
+"""
+
+
+def meshed(nodes):
+    return all(list(node.sessions().values()) == ["Established"] * 2 for node in nodes)
+
+
+@contextlib.contextmanager
+def pinging(nodes, interval="0.01"):
+    """Workload to workload over two hosts; yields a list that holds the number of lost packets at the end."""
+    lost = []
+    prefix = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping"]
+    target = nodes[1].attached["address"]
+    # Neighbours that have yet to be found take their time to answer: that is no loss of ours.
+    until(
+        lambda: subprocess.run([*prefix, "-c1", "-W1", target], capture_output=True).returncode == 0,
+        10,
+        "a first answer",
+    )
+    ping = subprocess.Popen([*prefix, "-i", interval, target], stdout=subprocess.PIPE, text=True)
+    try:
+        yield lost
+    finally:
+        ping.send_signal(signal.SIGINT)
+        said = ping.communicate(timeout=10)[0]
+    sent = int(re.search(r"^(\d+) packets transmitted", said, re.MULTILINE)[1])
+    assert sent > 20, said
+    answered = {int(number) for number in re.findall(r" seq=(\d+) ", said)}
+    # The last one was under way when ping was stopped.
+    lost.append(len(set(range(sent - 1)) - answered))

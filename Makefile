@@ -15,14 +15,15 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PROFILE CALICO_IMAGE_ARCHIVE CALICOCTL CALICO_VERSION
 
 .NOTPARALLEL:
-.PHONY: help release demo shell demo-down test test-unit test-functional test-integration lint bench \
-	venv packages distclean fit-for-venv fit-for-tests fit-for-lab
+.PHONY: help release demo shell demo-down test test-unit test-functional test-integration ci lint \
+	bench venv packages distclean fit-for-venv fit-for-tests fit-for-lab
 
 help:
 	@echo 'make demo         three hosts with Calico, from nothing'
 	@echo "make shell        a prompt where salt '*' … works on them"
 	@echo 'make demo-down    remove them'
 	@echo 'make test         test-unit, test-functional and test-integration'
+	@echo 'make ci           the same and the linters, on HEAD in a fresh clone'
 	@echo 'make lint bench   ruff, yamllint, salt-lint; the benchmark'
 	@echo 'make distclean    remove what was downloaded and built as well'
 
@@ -37,7 +38,11 @@ demo-down:
 	@$(PYTHON) -m tests.lab down
 
 test: fit-for-lab venv packages
-	$(PYTEST) tests/unit tests/functional tests/integration
+	@$(BIN)/python -m tests.tiers test
+
+# Only a commit that passes here may become `main`.
+ci:
+	@$(PYTHON) tools/ci.py
 
 test-unit: fit-for-venv venv
 	$(PYTEST) tests/unit

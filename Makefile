@@ -8,29 +8,24 @@ VENV := .venv
 VENV_READY := $(VENV)/ready
 BIN := $(VENV)/bin
 LAB := $(BIN)/python -m tests.lab
-PYTEST := $(BIN)/python -m pytest
-# Files side by side; the lab is one, and its tests are not.
-PARALLEL := $(PYTEST) -n 2 --dist loadfile
-# On hosts of both generations, unless one is named, or an original that belongs to one.
-PROFILES = $(or $(PROFILE),$(firstword $(subst ., ,$(CALICO_VERSION))),v2 v3)
-INTEGRATION = @for profile in $(PROFILES); do \
-	echo "Integration, PROFILE=$$profile"; PROFILE=$$profile $(PYTEST) tests/integration || exit; done
+TIER := $(BIN)/python -m tests.tiers
 
 # `su` leaves root without these.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PROFILE CALICO_IMAGE_ARCHIVE CALICOCTL CALICO_VERSION
 
 .NOTPARALLEL:
-.PHONY: help release demo shell demo-down test test-unit test-functional test-integration test-matrix \
-	test-salt lint bench venv packages distclean fit-for-venv fit-for-tests fit-for-lab
+.PHONY: help release demo shell demo-down test test-unit test-functional test-integration ci \
+	matrix matrix-faults matrix-fleet matrix-salt lint bench venv packages distclean \
+	fit-for-venv fit-for-tests fit-for-lab
 
 help:
 	@echo 'make demo         three hosts with Calico, from nothing'
 	@echo "make shell        a prompt where salt '*' … works on them"
 	@echo 'make demo-down    remove them'
 	@echo 'make test         test-unit, test-functional and test-integration'
-	@echo 'make test-matrix  the faults alone, with their figures (PROFILE=v3 for Calico 3)'
-	@echo 'make test-salt    the part of test-functional that runs on every release of Salt'
+	@echo 'make matrix       what is slower: matrix-faults, matrix-fleet, matrix-salt'
+	@echo 'make ci           test and lint, on HEAD in a fresh clone'
 	@echo 'make lint bench   ruff, yamllint, salt-lint; the benchmark'
 	@echo 'make distclean    remove what was downloaded and built as well'
 
@@ -44,25 +39,18 @@ demo-down:
 	@# Also where the virtual environment is broken, or was never completed.
 	@$(PYTHON) -m tests.lab down
 
-test: fit-for-lab venv packages
-	$(PARALLEL) tests/unit tests/functional
-	$(INTEGRATION)
-
-test-unit: fit-for-venv venv
-	$(PARALLEL) tests/unit
+test matrix matrix-faults matrix-fleet matrix-salt test-integration: fit-for-lab venv packages
+	@$(TIER) $@
 
 test-functional: fit-for-tests venv packages
-	$(PARALLEL) tests/functional
+	@$(TIER) $@
 
-# The first run makes an environment for each release, which takes a minute each.
-test-salt: fit-for-tests venv packages
-	$(PYTEST) tests/functional/test_salt_releases.py
+test-unit: fit-for-venv venv
+	@$(TIER) $@
 
-test-integration: fit-for-lab venv packages
-	$(INTEGRATION)
-
-test-matrix: fit-for-lab venv packages
-	$(PYTEST) tests/integration/test_matrix.py
+# Only a commit that passes here may become `main`.
+ci:
+	@$(PYTHON) tools/ci.py
 
 bench: fit-for-lab venv packages
 	PYTHONPATH=_utils $(BIN)/python -m tests.bench.bench

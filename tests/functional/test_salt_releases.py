@@ -26,6 +26,7 @@ IMAGES = {"calico/node:v2.6.2": {"Id": "sha256:" + "a" * 64, "RepoDigests": []}}
 POOL = "172.20.0.0/16"
 
 pytestmark = [
+    pytest.mark.matrix,
     pytest.mark.lab,
     pytest.mark.skipif(bool(minion_support.missing()), reason=minion_support.missing()),
     pytest.mark.skipif(not shutil.which("etcd"), reason="needs the etcd program"),

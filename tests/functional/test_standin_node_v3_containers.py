@@ -153,13 +153,13 @@ class TestContainers:
         assert client.entries("/calico/")[0] == before
 
     def test_a_stop_is_quick_and_a_restart_loses_no_packet(self, mesh):
-        with pinging(mesh) as lost:
+        with pinging(mesh) as packets:
             begin = time.monotonic()
             assert mesh[0].container.stop() == 0
             assert time.monotonic() - begin < 2
             mesh[0].start()
             until(lambda: meshed(mesh), 30, lambda: mesh[0].container.log)
-        assert lost == [0]
+        assert packets.lost == []
 
     @pytest.mark.parametrize("words", [FELIX, CONFD], ids=lambda words: words[1])
     def test_a_process_that_dies_is_started_again(self, mesh, words):
@@ -242,13 +242,13 @@ class TestContainers:
     def test_a_frozen_datastore_changes_nothing(self, mesh, server):
         server.freeze()
         try:
-            with pinging(mesh) as lost:
+            with pinging(mesh) as packets:
                 time.sleep(3)
             assert (mesh[0].health("readiness"), mesh[0].health("liveness")) == (204, 204)
             assert meshed(mesh)
         finally:
             server.thaw()
-        assert lost == [0]
+        assert packets.lost == []
 
     def test_a_detached_workload_leaves_nothing(self, mesh, client):
         node, attached = mesh[1], mesh[1].attached

@@ -1,7 +1,7 @@
 """
 The faults: what `calico.status`, `calico.ready` and `state.apply` say of each, and that the fleet converges.
 
-`pytest tests/integration/test_matrix.py` (or `make test-matrix`) makes each of them on the lab's hosts and
+`pytest tests/integration/test_matrix.py` (or `make matrix-faults`) makes each of them on the lab's hosts and
 prints the figures as a table at its end.
 """
 
@@ -17,6 +17,8 @@ from tests.integration import fleet as fleets
 from tests.integration.watching import Watcher
 from tests.lab import settings
 from tests.lab.pillar import merged
+
+pytestmark = pytest.mark.matrix
 
 # Seconds: until a fault is noticed, and until all is ready again.
 NOTICED, AGAIN = 40, 90
@@ -264,7 +266,8 @@ def test_fault(matrix, row):
     host = matrix.host
     matrix.all_ready(matrix.now())
     told, first = {}, None
-    with fleets.pinging(matrix.fleet, *(matrix.fleet.hosts[number] for number in row.on)) as pings:
+    hosts = [matrix.fleet.hosts[number] for number in row.on]
+    with fleets.pinging(matrix.fleet, *hosts, heals=row.lost != FOREVER) as pings:
         begin = matrix.now()
         with row.fault(matrix):
             for function, words in (("status", row.status), ("ready", row.ready)):

@@ -11,7 +11,7 @@ from tests.lab import workloads
 BROKEN = "tar --create --files-from=/dev/null | docker import - {}"
 
 
-pytestmark = pytest.mark.usefixtures("runner")
+pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("runner")]
 
 
 def orchestrate(fleet, name, test=False, **arguments):

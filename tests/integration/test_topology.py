@@ -6,7 +6,7 @@ from tests.integration import fleet as fleets
 from tests.integration.test_orch import everyone_pinging, lost, orchestrate
 from tests.lab import workloads
 
-pytestmark = pytest.mark.usefixtures("runner")
+pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("runner")]
 
 REFLECTOR = {"labels": {"reflector": "yes"}, "route_reflector_cluster_id": "244.0.0.1"}
 NONE_ANY_LONGER = {"labels": {"reflector": None}}

@@ -1,16 +1,14 @@
 """calico/node from the image that the lab builds, in containers on hosts made of namespaces."""
 
-import contextlib
 import json
-import re
-import signal
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 from tests.lab.standins import etcdv2
-from tests.support.namespaces import Container, until
+from tests.support import pings
+from tests.support.namespaces import Container
 
 STANDINS = Path(etcdv2.__file__).resolve().parent
 ATTACH = STANDINS / "workload" / "attach.py"
@@ -114,26 +112,7 @@ def meshed(nodes):
     return all(list(node.sessions().values()) == ["Established"] * 2 for node in nodes)
 
 
-@contextlib.contextmanager
 def pinging(nodes, interval="0.01"):
-    """Workload to workload over two hosts; yields a list that holds the number of lost packets at the end."""
-    lost = []
-    prefix = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping"]
-    target = nodes[1].attached["address"]
-    # Neighbours that have yet to be found take their time to answer: that is no loss of ours.
-    until(
-        lambda: subprocess.run([*prefix, "-c1", "-W1", target], capture_output=True).returncode == 0,
-        10,
-        "a first answer",
-    )
-    ping = subprocess.Popen([*prefix, "-i", interval, target], stdout=subprocess.PIPE, text=True)
-    try:
-        yield lost
-    finally:
-        ping.send_signal(signal.SIGINT)
-        said = ping.communicate(timeout=10)[0]
-    sent = int(re.search(r"^(\d+) packets transmitted", said, re.MULTILINE)[1])
-    assert sent > 20, said
-    answered = {int(number) for number in re.findall(r" seq=(\d+) ", said)}
-    # The last one was under way when ping was stopped.
-    lost.append(len(set(range(sent - 1)) - answered))
+    """Workload to workload over two hosts, by the image's own ping."""
+    ping = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping", "-i", interval]
+    return pings.pinging([*ping, nodes[1].attached["address"]], "busybox")

@@ -18,6 +18,7 @@ TESTS = {
     "bird": "bird",
     "iproute2": "ip",
     "iptables": "iptables",
+    "iputils-ping": "ping",
     "mmdebstrap": "mmdebstrap",
     "procps": "sysctl",
     # The stand-in calicoctl runs by Debian's own Python, as it does in the hosts.

@@ -123,7 +123,7 @@ class Master:
             if (paths.CHECKOUT / name).is_dir() and not link.is_symlink():
                 link.symlink_to(paths.CHECKOUT / name)
 
-    def wait_for(self, minions, timeout=90):
+    def wait_for(self, minions, timeout=180):
         """Until every one of MINIONS answers; a minion that connects says so by an event."""
         deadline = time.monotonic() + timeout
         missing = set(minions)
@@ -141,7 +141,13 @@ class Master:
             return set()
         # A minion that is not connected yet never sees this: little patience, and once more.
         patience = {"timeout": 1, "gather_job_timeout": 1}
-        answers = self.client.cmd(known, "test.ping", tgt_type="list", **patience)
+        from salt.exceptions import SaltClientError, SaltReqTimeoutError
+
+        try:
+            answers = self.client.cmd(known, "test.ping", tgt_type="list", **patience)
+        except (SaltClientError, SaltReqTimeoutError):
+            # The master itself is starting yet.
+            return set()
         return {name for name, answer in answers.items() if answer is True}
 
     def _events(self):

@@ -4,17 +4,19 @@ import contextlib
 import re
 import subprocess
 import threading
+import time
 
-# iputils says `icmp_seq=`, busybox says `seq=`; both on a line of its own for each answer.
-_ANSWER = re.compile(r"\bicmp_seq=(\d+) ttl|(?<!_)\bseq=(\d+) ttl")
-FIRST = {"iputils": 1, "busybox": 0}
+# What iputils' ping says of each answer. (busybox keeps room for 18 of them: what it has no time to read
+# looks lost on a busy machine.)
+_ANSWER = re.compile(r"\bicmp_seq=(\d+) ttl")
+FIRST = 1
 
 
 class Pings:
     """What came back so far. ``lost`` and ``sent`` are told once ``pinging`` has ended."""
 
-    def __init__(self, first):
-        self._first = first
+    def __init__(self):
+        self._first = FIRST
         self._answered = set()
         self._ended = False
         self._arrived = threading.Condition()
@@ -26,7 +28,7 @@ class Pings:
         for line in lines:
             if found := _ANSWER.search(line):
                 with self._arrived:
-                    self._answered.add(int(found[1] or found[2]))
+                    self._answered.add(int(found[1]))
                     self._arrived.notify_all()
         with self._arrived:
             self._ended = True
@@ -46,11 +48,6 @@ class Pings:
                 reason = "ping has ended" if self._ended else f"no answer within {timeout} s"
                 raise AssertionError(f"{reason} {what}")
 
-    def forget(self):
-        """Count from the last answer on."""
-        with self._arrived:
-            self._first = max(self._answered)
-
     def count(self):
         """Packets come back in order: what is missing before the last answer is lost, and what was sent
         after it may still be under way."""
@@ -61,28 +58,24 @@ class Pings:
 
 
 @contextlib.contextmanager
-def pinging(command, flavour="iputils", end=subprocess.Popen.terminate, timeout=60):
+def pinging(command, end=subprocess.Popen.terminate, timeout=60):
     """Ping while the block runs; yields ``Pings``.
 
-    The block begins once packets pass (neighbours that have yet to be found take their time), and what it
-    did is judged once a packet has come back that was answered after it: a path that stays broken is an
-    AssertionError.
+    The block begins once packets pass, and what it did is judged once a packet has come back that was
+    answered after it: a path that stays broken is an AssertionError.
 
     command
-        A ping without end, as a list; its first lines may say other things.
-    flavour
-        Whose ping it is: each counts from another number.
+        A ping without end, as a list that takes further options; its first lines may say other things.
     end
         Ends the process, where it runs behind another one.
     """
+    _find_the_way(command, timeout)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    pings = Pings(FIRST[flavour])
+    pings = Pings()
     reader = threading.Thread(target=pings.read, args=(process.stdout,), daemon=True)
     reader.start()
     try:
         pings.wait_for_answers(3, timeout, "before anything was done")
-        # What was lost while the path was looked for is none of the block's.
-        pings.forget()
         yield pings
         pings.wait_for_answers(pings.answered + 3, timeout, "after all was done")
         pings.count()
@@ -91,3 +84,11 @@ def pinging(command, flavour="iputils", end=subprocess.Popen.terminate, timeout=
         process.wait(30)
         reader.join(30)
         process.stdout.close()
+
+
+def _find_the_way(command, timeout):
+    """Neighbours are asked for their hardware addresses; meanwhile packets pile up, and come in one heap."""
+    deadline = time.monotonic() + timeout
+    while subprocess.run([*command, "-c", "1", "-W", "5"], capture_output=True).returncode:
+        assert time.monotonic() < deadline, f"no answer within {timeout} s before anything was done"
+        time.sleep(0.1)

@@ -342,7 +342,7 @@ def nodes(fabric, image, server, pki, tmp_path_factory):
     try:
         for node in made:
             node.start()
-        until(lambda: meshed(made), 20, lambda: "\n".join(node.container.log for node in made))
+        until(lambda: meshed(made), 60, lambda: "\n".join(node.container.log for node in made))
         for node in made[:2]:
             node.client, node.attached = client, node.attach("add")
         until(
@@ -350,7 +350,7 @@ def nodes(fabric, image, server, pki, tmp_path_factory):
                 made[1].attached["block"] in made[0].host.routes()
                 and made[0].attached["block"] in made[1].host.routes()
             ),
-            10,
+            60,
             "the route to the other host's block",
         )
         yield made
@@ -363,7 +363,7 @@ def nodes(fabric, image, server, pki, tmp_path_factory):
 
 @pytest.fixture
 def mesh(nodes):
-    until(lambda: meshed(nodes), 30, lambda: str([node.sessions() for node in nodes]))
+    until(lambda: meshed(nodes), 60, lambda: str([node.sessions() for node in nodes]))
     return nodes
 
 
@@ -421,7 +421,7 @@ class TestContainers:
             # Not 137: it ends when it is asked to, and nobody has to kill it.
             assert mesh[0].container.stop() == 0
             mesh[0].start()
-            until(lambda: meshed(mesh), 30, lambda: mesh[0].container.log)
+            until(lambda: meshed(mesh), 60, lambda: mesh[0].container.log)
         assert packets.lost == []
 
     @pytest.mark.parametrize("name", ["calico-felix", "confd", "bird6"])
@@ -429,24 +429,24 @@ class TestContainers:
         container = mesh[2].container
         before = container.processes()
         os.kill(before[name], signal.SIGKILL)
-        until(lambda: container.processes().get(name) not in (None, before[name]), 5, name)
+        until(lambda: container.processes().get(name) not in (None, before[name]), 60, name)
         others = {key: value for key, value in container.processes().items() if key != name}
         assert others == {key: value for key, value in before.items() if key != name}
-        until(lambda: mesh[2].health() == 204, 10, "ready again")
+        until(lambda: mesh[2].health() == 204, 60, "ready again")
 
     def test_a_killed_bird_loses_no_packet(self, mesh):
         with pinging(mesh) as packets:
             pid = mesh[0].container.processes()["bird"]
             os.kill(pid, signal.SIGKILL)
-            until(lambda: mesh[0].container.processes().get("bird", pid) != pid, 5, "bird")
-            until(lambda: meshed(mesh), 30, lambda: str(mesh[0].sessions()))
+            until(lambda: mesh[0].container.processes().get("bird", pid) != pid, 60, "bird")
+            until(lambda: meshed(mesh), 60, lambda: str(mesh[0].sessions()))
         assert packets.lost == []
 
     def test_a_bird_that_ends_in_order_withdraws_its_routes(self, mesh):
         block = mesh[0].attached["block"]
         os.kill(mesh[0].container.processes()["bird"], signal.SIGTERM)
-        until(lambda: block not in mesh[1].host.routes(), 5, "withdrawn")
-        until(lambda: block in mesh[1].host.routes(), 30, "back")
+        until(lambda: block not in mesh[1].host.routes(), 60, "withdrawn")
+        until(lambda: block in mesh[1].host.routes(), 60, "back")
 
     def test_peers_come_and_go_with_the_datastore(self, mesh):
         client, first = mesh[0].client, mesh[0]
@@ -455,11 +455,11 @@ class TestContainers:
         client.put(everywhere, '{"ip":"198.19.0.9","as_num":"64512"}')
         client.put(here, '{"ip":"198.19.0.10","as_num":"64513"}')
         added = {"Global_198_19_0_9", "Node_198_19_0_10"}
-        until(lambda: added <= set(first.sessions()), 5, lambda: str(first.sessions()))
+        until(lambda: added <= set(first.sessions()), 60, lambda: str(first.sessions()))
         assert "Node_198_19_0_10" not in mesh[1].sessions()
         client.delete(everywhere)
         client.delete(here)
-        until(lambda: not added & set(first.sessions()), 5, lambda: str(first.sessions()))
+        until(lambda: not added & set(first.sessions()), 60, lambda: str(first.sessions()))
         assert meshed(mesh)
 
     def test_nodes_with_ipv6_addresses_mesh_over_ipv6_too(self, mesh):
@@ -472,16 +472,16 @@ class TestContainers:
             mesh[0].client.put(f"{key}/ip_addr_v6", f"fd00:98::{number}")
         until(
             lambda: mesh[0].sessions("bird6") == {"Mesh_fd00_98__2": "Established"},
-            30,
+            60,
             lambda: str([node.sessions("bird6") for node in pair]),
         )
 
     def test_the_mesh_can_be_switched_off(self, mesh):
         client = mesh[0].client
         client.put("/calico/bgp/v1/global/node_mesh", '{"enabled":false}')
-        until(lambda: not any(node.sessions() for node in mesh), 5, "no sessions")
+        until(lambda: not any(node.sessions() for node in mesh), 60, "no sessions")
         client.put("/calico/bgp/v1/global/node_mesh", '{"enabled":true}')
-        until(lambda: meshed(mesh), 30, lambda: str([node.sessions() for node in mesh]))
+        until(lambda: meshed(mesh), 60, lambda: str([node.sessions() for node in mesh]))
 
     def test_a_frozen_datastore_changes_nothing(self, mesh, server):
         server.freeze()
@@ -497,7 +497,7 @@ class TestContainers:
     def test_a_detached_workload_leaves_nothing(self, mesh):
         node, attached = mesh[1], mesh[1].attached
         node.attach("del")
-        until(lambda: attached["address"] not in node.host.routes(), 5, "its route")
+        until(lambda: attached["address"] not in node.host.routes(), 60, "its route")
         assert node.attach("del")["interface"] == attached["interface"]
         block = json.loads(
             node.client.get(f"/calico/ipam/v2/assignment/ipv4/block/{attached['block'].replace('/', '-')}")

@@ -18,6 +18,7 @@ TESTS = {
     "bird": "bird",
     "iproute2": "ip",
     "iptables": "iptables",
+    "iputils-ping": "ping",
     "mmdebstrap": "mmdebstrap",
     "openssh-client": "ssh",
     "procps": "sysctl",

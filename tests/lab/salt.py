@@ -123,7 +123,7 @@ class Master:
             if (paths.CHECKOUT / name).is_dir() and not link.is_symlink():
                 link.symlink_to(paths.CHECKOUT / name)
 
-    def wait_for(self, minions, timeout=90):
+    def wait_for(self, minions, timeout=180):
         """Until every one of MINIONS answers; a minion that connects says so by an event."""
         deadline = time.monotonic() + timeout
         missing = set(minions)

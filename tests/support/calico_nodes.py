@@ -113,6 +113,6 @@ def meshed(nodes):
 
 
 def pinging(nodes, interval="0.01"):
-    """Workload to workload over two hosts, by the image's own ping."""
-    ping = ["ip", "netns", "exec", nodes[0].workload, nodes[0].image / "bin/busybox", "ping", "-i", interval]
-    return pings.pinging([*ping, nodes[1].attached["address"]], "busybox")
+    """Workload to workload over two hosts."""
+    ping = ["ip", "netns", "exec", nodes[0].workload, "ping", "-n", "-i", interval]
+    return pings.pinging([*ping, nodes[1].attached["address"]])

@@ -5,21 +5,21 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
-# iputils says `icmp_seq=`, busybox says `seq=`; both on a line of its own for each answer.
-_ANSWER = re.compile(r"\bicmp_seq=(\d+) ttl|(?<!_)\bseq=(\d+) ttl")
+# What iputils' ping says of each answer, and at its end. (busybox keeps room for 18 answers: what it has no
+# time to read looks lost on a busy machine.)
+_ANSWER = re.compile(r"\bicmp_seq=(\d+) ttl")
 _SENT = re.compile(r"^(\d+) packets transmitted")
-FIRST = {"iputils": 1, "busybox": 0}
+FIRST = 1
 
 
 class Pings:
     """What came back so far. ``lost`` and ``sent`` are told once ``pinging`` has ended."""
 
-    def __init__(self, first):
-        self._begin = self._first = first
+    def __init__(self):
         self._answered = set()
-        # What ping itself says of it when it ends.
-        self._said = None
+        self._said = 0
         self._ended = False
         self._arrived = threading.Condition()
         self.lost = []
@@ -30,7 +30,7 @@ class Pings:
         for line in lines:
             if found := _ANSWER.search(line):
                 with self._arrived:
-                    self._answered.add(int(found[1] or found[2]))
+                    self._answered.add(int(found[1]))
                     self._arrived.notify_all()
             elif found := _SENT.match(line):
                 self._said = int(found[1])
@@ -52,20 +52,14 @@ class Pings:
                 reason = "ping has ended" if self._ended else f"no answer within {timeout} s"
                 raise AssertionError(f"{reason} {what}")
 
-    def forget(self):
-        """Count from the last answer on."""
-        with self._arrived:
-            self._first = max(self._answered)
-
     def count(self, healed=True):
         """Packets come back in order: what is missing before the last answer is lost, and what was sent
         after it may still be under way. Where the path has not healed, that is lost as well."""
         with self._arrived:
-            last = max(self._answered, default=self._first - 1)
+            self.sent = max(self._answered, default=FIRST - 1)
             if not healed:
-                last = max(last, self._begin + (self._said or 0) - 1)
-            self.sent = last - self._first + 1
-            self.lost = sorted(set(range(self._first, last + 1)) - self._answered)
+                self.sent = max(self.sent, self._said)
+            self.lost = sorted(set(range(FIRST, self.sent + 1)) - self._answered)
 
 
 def interrupt(process):
@@ -73,30 +67,26 @@ def interrupt(process):
 
 
 @contextlib.contextmanager
-def pinging(command, flavour="iputils", end=interrupt, heals=True, timeout=60):
+def pinging(command, end=interrupt, heals=True, timeout=60):
     """Ping while the block runs; yields ``Pings``.
 
-    The block begins once packets pass (neighbours that have yet to be found take their time), and what it
-    did is judged once a packet has come back that was answered after it: a path that stays broken is an
-    AssertionError.
+    The block begins once packets pass, and what it did is judged once a packet has come back that was
+    answered after it: a path that stays broken is an AssertionError.
 
     command
-        A ping without end, as a list; its first lines may say other things.
-    flavour
-        Whose ping it is: each counts from another number.
+        A ping without end, as a list that takes further options; its first lines may say other things.
     end
         Ends the process by SIGINT, where it runs behind another one.
     heals
         False where packets need not pass any more after the block.
     """
+    _find_the_way(command, timeout)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    pings = Pings(FIRST[flavour])
+    pings = Pings()
     reader = threading.Thread(target=pings.read, args=(process.stdout,), daemon=True)
     reader.start()
     try:
         pings.wait_for_answers(3, timeout, "before anything was done")
-        # What was lost while the path was looked for is none of the block's.
-        pings.forget()
         yield pings
         if heals:
             pings.wait_for_answers(pings.answered + 3, timeout, "after all was done")
@@ -108,3 +98,11 @@ def pinging(command, flavour="iputils", end=interrupt, heals=True, timeout=60):
         process.stdout.close()
     if not heals:
         pings.count(healed=False)
+
+
+def _find_the_way(command, timeout):
+    """Neighbours are asked for their hardware addresses; meanwhile packets pile up, and come in one heap."""
+    deadline = time.monotonic() + timeout
+    while subprocess.run([*command, "-c", "1", "-W", "5"], capture_output=True).returncode:
+        assert time.monotonic() < deadline, f"no answer within {timeout} s before anything was done"
+        time.sleep(0.1)

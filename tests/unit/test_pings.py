@@ -1,5 +1,7 @@
 """The one way to ping: what is lost, and what was only under way when ping was ended."""
 
+import subprocess
+
 import pytest
 
 from tests.support.pings import Pings, pinging
@@ -31,28 +33,33 @@ def ping(*numbers, last="exec sleep 600"):
     """A program that prints the answers of these numbers, some each second, and then does LAST."""
     script = """
         [ "$1" = -c ] && exit  # the way is looked for
+        trap "echo '9 packets transmitted'; exit" TERM
         for n in %s; do printf '64 bytes from x: icmp_seq=%%s ttl=62\\n' $n; sleep 0.01; done
         %s
     """
     return ["sh", "-c", script % (" ".join(map(str, numbers)), last), "sh"]
 
 
+def pinging_so(command, **options):
+    """A shell cannot trap SIGINT where it was started with it ignored; ping itself can."""
+    return pinging(command, end=subprocess.Popen.terminate, **options)
+
+
 def test_a_gap_is_found():
-    with pinging(ping(*range(1, 40), *range(42, 5000))) as pings:
+    with pinging_so(ping(*range(1, 40), *range(42, 5000))) as pings:
         pings.wait_for_answers(60, 60, "over the gap")
     assert pings.lost == [40, 41]
 
 
 def test_what_a_path_that_need_not_heal_lost_is_told_by_ping_itself():
-    end = "trap \"echo '9 packets transmitted'; exit\" INT; while :; do sleep 0.1; done"
-    with pinging(ping(1, 2, 4, last=end), heals=False) as pings:
+    with pinging_so(ping(1, 2, 4, last="while :; do sleep 0.1; done"), heals=False) as pings:
         pass
     assert (pings.sent, pings.lost) == (9, [3, 5, 6, 7, 8, 9])
 
 
 @pytest.mark.parametrize(("numbers", "when"), [((1, 2), "before anything"), ((1, 2, 3), "after all")])
 def test_a_ping_that_ends_by_itself_is_told_at_once(numbers, when):
-    endless = pinging(ping(*numbers, last="exit 1"))
+    endless = pinging_so(ping(*numbers, last="exit 1"))
     with pytest.raises(AssertionError, match=f"ping has ended {when} was done"), endless:
         pass
 

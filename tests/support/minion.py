@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support import programs
+
 ROOT = Path(__file__).resolve().parents[2]
 # What a compiled state holds beside the arguments of its function.
 NO_ARGUMENTS = {"__id__", "__sls__", "__env__", "state", "fun", "order", "require", "watch", "failhard"}
@@ -185,7 +187,7 @@ class Minion:
 
     def run(self, *argv):
         """Run a program in the minion's namespaces."""
-        subprocess.run(self.command(*argv), check=True, capture_output=True)
+        programs.run(self.command(*argv))
 
     def path(self, path):
         """A file as the minion sees it. Symbolic links lead to this machine's own."""

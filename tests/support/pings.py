@@ -6,6 +6,8 @@ import signal
 import subprocess
 import threading
 
+from tests.support import waiting
+
 # iputils says `icmp_seq=`, busybox says `seq=`; both on a line of its own for each answer.
 _ANSWER = re.compile(r"\bicmp_seq=(\d+) ttl|(?<!_)\bseq=(\d+) ttl")
 _SENT = re.compile(r"^(\d+) packets transmitted")
@@ -52,6 +54,10 @@ class Pings:
                 reason = "ping has ended" if self._ended else f"no answer within {timeout} s"
                 raise AssertionError(f"{reason} {what}")
 
+    def wait_for_more(self, count, timeout=waiting.PATIENCE):
+        """Until so many more have come back."""
+        self.wait_for_answers(self.answered + count, timeout, f"of {count} more")
+
     def forget(self):
         """Count from the last answer on."""
         with self._arrived:
@@ -73,7 +79,7 @@ def interrupt(process):
 
 
 @contextlib.contextmanager
-def pinging(command, flavour="iputils", end=interrupt, heals=True, timeout=60):
+def pinging(command, flavour="iputils", end=interrupt, heals=True, timeout=waiting.PATIENCE):
     """Ping while the block runs; yields ``Pings``.
 
     The block begins once packets pass (neighbours that have yet to be found take their time), and what it

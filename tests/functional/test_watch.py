@@ -315,7 +315,7 @@ def test_the_documented_schedule_writes_the_file(node, tmp_path):
     (job,) = schedule.values()
     assert job["kwargs"]["path"] == "/var/lib/prometheus/node-exporter/calico.prom"
     job["kwargs"]["path"] = str(tmp_path / "calico.prom")
-    node.scheduled(schedule, seconds=3)
+    node.scheduled(schedule, tmp_path / "calico.prom")
     found = parsed((tmp_path / "calico.prom").read_text())
     assert value(found, "calico_felix_ready") == 1
     assert stat.S_IMODE((tmp_path / "calico.prom").stat().st_mode) == 0o644

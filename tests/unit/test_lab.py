@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 
@@ -217,8 +218,8 @@ def test_processes_are_found_by_their_mark_and_end_with_their_children(family):
 def quick(monkeypatch):
     """Deadlines pass without a wait."""
     passed = iter(range(10**9))
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(passed)))
-    monkeypatch.setattr(waiting.time, "sleep", lambda _seconds: None)
+    clock = SimpleNamespace(monotonic=lambda: float(next(passed)), sleep=lambda _seconds: None)
+    monkeypatch.setattr(waiting, "time", clock)
 
 
 def one_sentence(error, log):

@@ -1,5 +1,6 @@
 """The ways to wait and to run a program that all tests and the lab share."""
 
+import ast
 import subprocess
 import sys
 import threading
@@ -120,3 +121,36 @@ def test_two_servers_never_choose_the_same_port():
     program.communicate("\n")
     assert len(theirs) == 50
     assert not theirs & ours
+
+
+# Where a file does it itself, and why.
+OWN = {
+    "lab/progress.py": "shows people how long a step takes",
+    "tiers.py": "shows people how long a phase takes",
+    "support/waiting.py": "is the one way",
+    "support/programs.py": "is the one way",
+    "support/replay.py": "a program that never ends is what was recorded",
+    "support/status_situation.py": "is run in a process of its own that has no other thing to do",
+    "unit/test_bird.py": "one that drips forever",
+    "unit/test_host.py": "one that drips forever",
+    "unit/test_diagnostics.py": "one that hangs",
+    "functional/test_etcd_client.py": "one that drips forever",
+    "integration/test_service.py": "the moment of a kill is what is tested",
+    "integration/test_watch.py": "a figure for people",
+}
+ONE_WAY = {"time.sleep": "waiting.until", "time.monotonic": "waiting.until", "subprocess.run": "programs.run"}
+
+
+def test_no_test_waits_or_runs_a_program_in_a_way_of_its_own():
+    found = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        name = str(path.relative_to(TESTS))
+        if name.startswith(("bench/", "lab/standins/")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used = f"{node.value.id}.{node.attr}"
+                if used in ONE_WAY:
+                    found.setdefault(name, set()).add(f"{used}: use {ONE_WAY[used]}")
+    assert {name: said for name, said in found.items() if name not in OWN} == {}
+    assert set(OWN) - set(found) == set(), "no exception any more"

@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import logging
 import os
 import sys
 
@@ -22,6 +23,8 @@ def _drop_what_salt_keeps():
     logs = sys.modules.get("salt._logging")
     if logs:
         logs.shutdown_temp_handler()
+        # Without any handler, Python itself would write to standard error.
+        logging.root.addHandler(logging.NullHandler())
 
 
 @pytest.hookimpl(hookwrapper=True)

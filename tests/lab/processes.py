@@ -82,7 +82,7 @@ def find(name=None):
     return found
 
 
-def stop(name, patience=10.0):
+def stop(name, patience=30):
     """Ask the process NAME to end, wait for all of its family, and kill what stays."""
     pid = leader(name)
     if pid:

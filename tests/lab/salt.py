@@ -236,7 +236,8 @@ def keep_quiet():
     if any(getattr(handler, "baseFilename", None) == str(log) for handler in logging.root.handlers):
         return
     log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, delay=True)
+    # Opened now: the lab may be taken down, with its logs, before this process ends.
+    handler = logging.FileHandler(log)
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.root.addHandler(handler)

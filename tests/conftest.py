@@ -1,8 +1,30 @@
 """What holds for every test."""
 
+import logging
 import os
+import sys
 
 import pytest
+
+
+def pytest_configure():
+    _drop_what_salt_keeps()
+
+
+def pytest_unconfigure():
+    _drop_what_salt_keeps()
+
+
+def _drop_what_salt_keeps():
+    """
+    Salt keeps what it logs for the end of the program where nobody has said where it shall go, and writes it
+    to a standard error that pytest has closed by then: each record a traceback below pytest's last line.
+    """
+    logs = sys.modules.get("salt._logging")
+    if logs:
+        logs.shutdown_temp_handler()
+        # Without any handler, Python itself would write to standard error.
+        logging.root.addHandler(logging.NullHandler())
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -4,7 +4,6 @@ import copy
 import http.server
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from tests.lab.standins import build_calicoctl, etcdv2, etcdv3
-from tests.support import calico_nodes, namespaces
+from tests.support import calico_nodes, namespaces, programs
 from tests.support import engine as engine_support
 from tests.support import etcd as etcd_support
 from tests.support import minion as minion_support
@@ -83,7 +82,7 @@ def calicoctl_v3(server, pki, tmp_path_factory):
 
     def run(*arguments, stdin=None):
         command = [program, *arguments]
-        done = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True)
+        done = programs.run(command, check=False, env=environment, input=stdin)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -169,7 +168,7 @@ def binary(tmp_path_factory):
     if os.environ.get("CALICOCTL"):
         return os.environ["CALICOCTL"]
     path = tmp_path_factory.mktemp("calicoctl") / "calicoctl"
-    subprocess.run([sys.executable, str(BUILD), str(path), "--version", "1.6.3"], check=True)
+    programs.run([sys.executable, BUILD, path, "--version", "1.6.3"])
     return path
 
 

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import calico_ctl as ctl
@@ -15,6 +13,7 @@ import pytest
 
 from tests.support import etcd as etcd_support
 from tests.support import pki as pki_support
+from tests.support import programs, waiting
 
 pytestmark = pytest.mark.skipif(not shutil.which("etcd"), reason="needs the etcd program")
 
@@ -44,7 +43,7 @@ def program(tmp_path_factory, version):
         return original
     path = tmp_path_factory.mktemp("calicoctl") / "calicoctl"
     build = STANDINS / "build_calicoctl.py"
-    subprocess.run([sys.executable, str(build), str(path), "--version", version], check=True)
+    programs.run([sys.executable, build, path, "--version", version])
     return str(path)
 
 
@@ -61,7 +60,7 @@ def etcd(tmp_path_factory, pki):
 
 @pytest.fixture
 def how(binary, pki, etcd, tmp_path):
-    def make(endpoint=etcd.endpoint, ca="ca", deadline=20.0):
+    def make(endpoint=etcd.endpoint, ca="ca", deadline=60.0):
         config = tmp_path / "calicoctl.cfg"
         config.write_text(
             "apiVersion: v1\nkind: calicoApiConfig\nmetadata:\nspec:\n  datastoreType: etcdv2\n"
@@ -179,13 +178,11 @@ def test_config(how, read):
 def test_a_frozen_etcd_ends_at_the_deadline_and_is_never_empty(how, etcd):
     ctl.client_version(how()["binary"])
     etcd.freeze()
-    start = time.monotonic()
     try:
         with pytest.raises((ctl.TimedOut, ctl.Unreachable)):
-            ctl.get("ipPool", **how(deadline=1.0))
+            waiting.ends(lambda: ctl.get("ipPool", **how(deadline=1.0)))
     finally:
         etcd.thaw()
-    assert time.monotonic() - start < 5
 
 
 def test_faults_of_the_way(how, etcd):
@@ -216,7 +213,7 @@ def test_the_version_is_that_of_the_program(binary):
 
 @pytest.fixture
 def how_v3(binary_v3, pki, etcd, tmp_path):
-    def make(endpoint=etcd.endpoint, deadline=20.0):
+    def make(endpoint=etcd.endpoint, deadline=60.0):
         config = tmp_path / "calicoctl.cfg"
         config.write_text(
             "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n"
@@ -291,7 +288,5 @@ def test_v3_topology_from_keys_is_that_from_what_calicoctl_prints(how_v3, read_v
 
 
 def test_v3_that_waits_for_ever_is_ended(how_v3):
-    start = time.monotonic()
     with pytest.raises(ctl.TimedOut):
-        ctl.get("ippool", **how_v3(endpoint="https://127.0.0.1:1", deadline=1.0))
-    assert time.monotonic() - start < 5
+        waiting.ends(lambda: ctl.get("ippool", **how_v3(endpoint="https://127.0.0.1:1", deadline=1.0)))

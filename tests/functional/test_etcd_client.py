@@ -14,10 +14,13 @@ import pytest
 
 from tests.support import etcd as etcd_support
 from tests.support import pki as pki_support
+from tests.support import ports, waiting
 
 pytestmark = pytest.mark.skipif(not shutil.which("etcd"), reason="needs the etcd program")
 
-DEADLINE = 1.5
+# Where an answer comes, it comes on a busy machine as well; and where none comes, it is not waited for long.
+DEADLINE, SHORT = 60, 1.5
+NEVER = threading.Event()
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +85,7 @@ def serve(listener, handle, context):
 
 
 def free_endpoint():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"https://127.0.0.1:{sock.getsockname()[1]}"
+    return f"https://127.0.0.1:{ports.free()}"
 
 
 def answer(body, status="200 OK", headers=""):
@@ -164,7 +165,7 @@ def test_the_connection_is_kept(etcd, client, monkeypatch):
 
 def test_a_connection_that_the_server_closed_is_opened_again(tmp_path, pki, client):
     with etcd_support.Etcd(tmp_path, pki) as server:
-        connected = client(server.endpoint, deadline=10)
+        connected = client(server.endpoint)
         put_v2(server, pki, "/kept", "x")
         assert connected.tree_v2("/kept") == {"/kept": "x"}
         server.stop()
@@ -184,10 +185,12 @@ def test_an_answer_is_read_although_the_server_closes_after_it(server, client):
 def test_the_servers_clock(etcd, server, client):
     connected = client(etcd.endpoint)
     assert connected.clock is None
+    before = time.time()
     connected.health()
     date, seconds = connected.clock
     assert date.endswith(" GMT")
-    assert abs(seconds - time.time()) < 5
+    # Whole seconds.
+    assert before - 1 <= seconds <= time.time()
     silent = client(server(answer(b'{"node": {"key": "/a", "value": "1"}}')), name=None)
     silent.tree_v2("/a")
     assert silent.clock is None
@@ -199,18 +202,16 @@ def test_the_first_of_two_endpoints_may_be_down(etcd, client):
 
 
 def test_a_silent_endpoint_leaves_time_for_the_next(etcd, server, client):
-    connected = client(server(lambda connection: connection.recv(65536) and time.sleep(5)), etcd.endpoint)
+    connected = client(server(lambda connection: connection.recv(65536) and NEVER.wait()), etcd.endpoint)
     assert connected.tree_v2("/nothing/there") == {}
 
 
 # What does not ----------------------------------------------------------------------------------
 
 
-def error_of(connected, call=lambda connected: connected.tree_v2("/calico"), within=DEADLINE + 1):
-    start = time.monotonic()
+def error_of(connected, call=lambda connected: connected.tree_v2("/calico")):
     with pytest.raises(calico_etcd.EtcdError) as caught:
-        call(connected)
-    assert time.monotonic() - start < within
+        waiting.ends(lambda: call(connected))
     return caught.value
 
 
@@ -234,14 +235,16 @@ def test_refused(client):
 )
 def test_frozen(etcd, client, call):
     """Before the first connection, and in the middle of one that is kept."""
-    kept = client(etcd.endpoint, deadline=0.7)
+    kept = client(etcd.endpoint)
     call(kept)
     etcd.freeze()
+    kept.deadline = 0.7
     try:
         assert type(error_of(client(etcd.endpoint, deadline=0.7), call)) is calico_etcd.TimedOut
         assert type(error_of(kept, call)) is calico_etcd.TimedOut
     finally:
         etcd.thaw()
+    kept.deadline = DEADLINE
     call(kept)
 
 
@@ -336,7 +339,7 @@ def test_trickling(server, client):
             connection.sendall(b" ")
             time.sleep(0.05)
 
-    assert type(error_of(client(server(handle)))) is calico_etcd.TimedOut
+    assert type(error_of(client(server(handle), deadline=SHORT))) is calico_etcd.TimedOut
 
 
 def test_trickling_headers(server, pki, client):
@@ -346,7 +349,7 @@ def test_trickling_headers(server, pki, client):
             connection.sendall(b"H")
             time.sleep(0.05)
 
-    assert type(error_of(client(server(handle, pki)))) is calico_etcd.TimedOut
+    assert type(error_of(client(server(handle, pki), deadline=SHORT))) is calico_etcd.TimedOut
 
 
 @pytest.mark.parametrize(
@@ -418,7 +421,7 @@ def test_user_and_password(server, client):
 
 
 def test_unknown_host(client):
-    error = error_of(client("https://no-such-host.invalid:2379"), within=10)
+    error = error_of(client("https://no-such-host.invalid:2379"))
     assert type(error) is calico_etcd.UnknownHost
     assert "no-such-host.invalid" in str(error)
 

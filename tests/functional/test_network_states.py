@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ import yaml
 from tests.functional.conftest import BUILD, CALICOCTL
 from tests.lab.standins import etcdv2, etcdv3
 from tests.support import minion as minion_support
+from tests.support import programs
 
 ORIGINAL = "/opt/calicoctl.original"
 CALLS = "/opt/calls"
@@ -69,7 +69,7 @@ class Cluster:
 @pytest.fixture(scope="module", params=VERSIONS)
 def program(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("calicoctl") / "calicoctl"
-    subprocess.run([sys.executable, str(BUILD), str(path), "--version", request.param], check=True)
+    programs.run([sys.executable, BUILD, path, "--version", request.param])
     return request.param, path
 
 

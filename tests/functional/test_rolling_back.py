@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from tests.support.waiting import until
+
 UNIT = "/etc/systemd/system/calico-node.service"
 ENVIRONMENT = "/etc/calico/calico-node.env"
 KEY = "/etc/calico/ssl/calico-key.pem"
@@ -79,6 +81,11 @@ def node(minion, running, engine, give):
             lines = log.read_text().splitlines() if log.exists() else []
             return [line for line in lines if line.split()[0] in ("daemon-reload", "restart")]
 
+        def is_well_once_restarted(self):
+            """With the good files it would be, as soon as it runs from them."""
+            until(lambda: "restart calico-node.service" in self.calls(), "a restart")
+            running.code = 204
+
         def goes_bad(self):
             """The next run has noted what was up, written its files and restarted calico-node."""
             assert minion.call("calico.remember") == {"noted": True, "kept": False}
@@ -128,8 +135,10 @@ def test_a_record_of_better_times_is_not_overwritten(minion, node):
 
 def test_the_gate_puts_the_good_files_back_and_fails(minion, node):
     node.goes_bad()
-    threading.Timer(4, lambda: setattr(node.felix, "code", 204)).start()
+    recovers = threading.Thread(target=node.is_well_once_restarted)
+    recovers.start()
     found = minion.state("calico.node_ready", timeout=1)
+    recovers.join()
     assert found["result"] is False
     assert "Felix is not ready: " in found["comment"]
     assert "Since the change: Felix is not ready. The last good files are in place again" in found["comment"]

@@ -5,7 +5,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import yaml
 
 from tests.support import engine as engine_support
 from tests.support import minion as minion_support
-from tests.support import releases
+from tests.support import programs, releases
 
 ROOT = Path(__file__).parents[2]
 CALICOCTL = "/opt/calicoctl"
@@ -43,7 +42,7 @@ class Host:
         """Run a program of that Salt on the host; what it printed."""
         argv = self.minion.command(self.bin / name, *arguments)
         environment = {"PATH": f"{self.minion.bin}:/usr/sbin:/usr/bin:/sbin:/bin"}
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=240, env=environment)
+        done = programs.run(argv, check=False, env=environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -221,9 +220,7 @@ def test_what_spm_installs_runs(host, minion, tmp_path):
 
     def spm(*arguments):
         argv = [host.bin / "spm", f"--config-dir={tmp_path}", "-y", *arguments]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=ROOT)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return programs.run(argv, cwd=ROOT).stdout
 
     spm("build", ".")
     (package,) = (tmp_path / "build").iterdir()

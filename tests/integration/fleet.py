@@ -3,12 +3,12 @@
 import contextlib
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.integration import generations
 from tests.lab import docker, workloads
 from tests.support import pings, pki
+from tests.support.waiting import until
 
 # What the formula may have made or changed on a host.
 FILES = (
@@ -21,9 +21,32 @@ FILES = (
     "/var/lib/calico-formula",
     "/var/log/calico",
 )
+# A run that waits for what never comes ends by its own gate.
+RUNS_END_WITHIN = 600
 CONTAINER = "{{.Id}} {{.State.StartedAt}} {{.State.Running}}"
 # What a container is like, whenever it was started.
 SETTINGS = "{{.State.Running}} {{.Image}} {{json .Config}} {{json .HostConfig.Binds}}"
+# What commands and tests do to a host is taken back; what comes of the formula is left to its next run.
+TIDY = r"""
+pkill -CONT . ; pkill -INT -x ping ; pkill -KILL -f '[l]ab-watch'
+hostname {name}
+systemctl start docker
+for unit in squatter by-ssh calico-node; do systemctl stop $unit; done
+rm -f /run/squatting
+if mountpoint -q /etc/calico; then umount /etc/calico; fi
+if [ -e /usr/local/bin/calicoctl.away ]; then mv /usr/local/bin/calicoctl.away /usr/local/bin/calicoctl; fi
+rm -f /etc/cni/net.d/99-loopback.conf /opt/cni/bin/foreign ; rm -rf /run/by-ssh /etc/lab-pki
+docker rm --force broken chapter
+sysctl -qw net.ipv4.conf.all.rp_filter=0
+iptables -F LAB-FOREIGN ; iptables -X LAB-FOREIGN
+iptables -S | grep -E '^-A (INPUT|OUTPUT) .*ports? 179( |$)' | sed 's/^-A/-D/' | while read -r rule; do
+    iptables $rule
+done
+ip -all netns delete
+for link in $(ls /sys/class/net | grep -E '^(cali|vxlan[.]calico)'); do ip link delete "$link"; done
+ip -4 route flush proto bird ; ip -4 route flush metric 42179
+systemctl start salt-minion
+"""
 _OF_WORKLOADS = re.compile("/ipam/v2/|/workload|/profiles?/|/felix/|status")
 
 
@@ -72,6 +95,35 @@ class Fleet:
             made = pool.map(lambda host: workloads.attach(self.lab, host, "w1"), self.hosts)
             self.workloads = {host.name: workload for host, workload in zip(self.hosts, made, strict=True)}
 
+    def settle(self):
+        """
+        Whatever a demo has done on these hosts, or a test that was killed, is of no matter any more.
+
+        All that is in the datastore goes, as nothing tells it from what tests make: it is made anew.
+        """
+        names = [host.name for host in self.hosts]
+        until(self._at_rest, lambda: f"state runs end: {self._running()}", RUNS_END_WITHIN, pause=1)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._tidy, self.hosts))
+        self.lab.master.wait_for(names)
+        self.lab.salt(names, "beacons.delete", "calico_bgp")
+        self.generation.empty()
+
+    def _at_rest(self):
+        """No run is under way that an earlier command has asked for."""
+        running = self._running()
+        return len(running) == len(self.hosts) and not any(running.values())
+
+    def _running(self):
+        return self.lab.salt([host.name for host in self.hosts], "saltutil.is_running", "state.*")
+
+    @staticmethod
+    def _tidy(host):
+        # Each of it may have nothing to do.
+        host.exec(TIDY.format(name=host.name), check=False)
+        if host.address not in host.exec("ip -4 -o address show dev eth0").stdout:
+            host.restart()
+
     def recover(self):
         """
         Everything runs and is as the lab's own pillar says.
@@ -86,7 +138,8 @@ class Fleet:
             found = self._sound(self.hosts)
             strange = [host for host in self.hosts if found[host.name] != self.sound.get(host.name)]
         if strange:
-            self.converge(*strange)
+            # One that a test has given up waiting for may still be at work.
+            self.converge(*strange, queue=True)
             self.sound.update(self._sound(strange))
             self.declared = self._declared()
         if others := [host for host in self.hosts if host not in strange]:
@@ -213,18 +266,7 @@ def starts(host):
     return int(done.stdout or 0)
 
 
-def until(condition, timeout, what):
-    """Wait for an event that cannot be waited for in a better way."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = condition()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.2)
-
-
-def ready(fleet, *hosts, timeout=60):
+def ready(fleet, *hosts, timeout=120):
     """Every session of these hosts is Established."""
     names = [host.name for host in hosts or fleet.hosts]
     returned = fleet.lab.salt(names, "calico.ready", f"timeout={timeout}", timeout=timeout + 30)

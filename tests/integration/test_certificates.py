@@ -5,6 +5,7 @@ import subprocess
 from tests.integration import fleet as fleets
 from tests.lab import docker
 from tests.support import pki
+from tests.support.waiting import PATIENCE
 
 FILES = ("/etc/calico/ssl/calico.pem", "/etc/calico/ssl/calico-key.pem")
 
@@ -74,13 +75,13 @@ def _applied(host):
     """What a run by hand said at its most talkative, and all processes that were seen meanwhile."""
     watch = "while :; do ps -eo args; sleep 0.02; done"
     watching = subprocess.Popen(
-        docker.command("exec", host.name, "sh", "-c", f"exec timeout 60 sh -c '{watch}'"),
+        docker.command("exec", host.name, "sh", "-c", f"exec timeout 600 sh -c '{watch}'"),
         stdout=subprocess.PIPE,
         text=True,
     )
-    done = host.exec("salt-call --log-level=trace state.apply calico 2>&1", timeout=120)
+    done = host.exec("salt-call --log-level=trace state.apply calico 2>&1")
     host.exec(["pkill", "-TERM", "-x", "timeout"])
-    return done.stdout, watching.communicate(timeout=30)[0]
+    return done.stdout, watching.communicate(timeout=PATIENCE)[0]
 
 
 def test_certificates_that_are_taken_out_of_use_can_be_put_back(fleet, host):

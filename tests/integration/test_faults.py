@@ -1,7 +1,5 @@
 """Bad input and faults: a clear error, a return code, and nothing changed on the host or in etcd."""
 
-import time
-
 import pytest
 
 from tests.support import pki
@@ -9,17 +7,14 @@ from tests.support import pki
 CHECK = "Settings and host are fit for Calico"
 
 
-def refused(fleet, host, *words, datastore=True, quick=40, **options):
-    """A run on HOST fails, says all WORDS, changes nothing, and takes no longer than QUICK seconds."""
+def refused(fleet, host, *words, datastore=True, **options):
+    """A run on HOST fails, says all WORDS, and changes nothing."""
     with fleet.untouched(host, datastore=datastore):
-        begin = time.monotonic()
         states = fleet.apply(host, **options)[host.name]
-        took = time.monotonic() - begin
     assert states.retcode
     assert states.changed == set()
     for word in words:
         assert word in states.failures
-    assert took < quick
     fleet.harmed = False
 
 
@@ -80,7 +75,7 @@ def test_a_certificate_file_that_is_not_there(fleet, host, given):
 
 
 def test_no_docker(fleet, host):
-    host.exec("systemctl stop docker.socket docker", timeout=120)
+    host.exec("systemctl stop docker.socket docker")
     fleet.undo.callback(host.exec, "systemctl start docker")
     refused(fleet, host, "container runtime", "docker")
     fleet.harmed = True
@@ -103,7 +98,7 @@ def test_an_image_that_is_not_the_one_of_the_digest(fleet, host):
 
 def test_an_image_that_cannot_be_pulled(fleet, host):
     fleet.pillar({"version": fleet.generation.other, "image_archive": None})
-    refused(fleet, host, "docker pull", quick=120)
+    refused(fleet, host, "docker pull")
 
 
 def test_a_host_name_in_capitals(fleet, host):

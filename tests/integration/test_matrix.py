@@ -17,11 +17,12 @@ from tests.integration import fleet as fleets
 from tests.integration.watching import Watcher
 from tests.lab import settings
 from tests.lab.pillar import merged
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.matrix
 
 # Seconds: until a fault is noticed, and until all is ready again.
-NOTICED, AGAIN = 40, 90
+NOTICED, AGAIN = 120, 180
 # A session that BIRD knows to be down is named by `calico.ready` within so many seconds.
 NAMED = 5
 # What no expectation is written down for.
@@ -200,21 +201,23 @@ class Matrix:
     def said(self, function, words, begin):
         """The first look, by whichever host, that has these words; and the reason that has them."""
         fits = re.compile(words)
-        deadline = time.monotonic() + NOTICED
-        while True:
-            found = [
+
+        def found():
+            said = [
                 (look.end, reason, look)
                 for watcher in self.of(function)
                 for look in watcher.looks(begin)
                 for reason in look.reasons
                 if fits.search(reason)
             ]
-            if found:
-                _end, reason, look = min(found, key=lambda item: item[0])
-                return look, reason
+            return said and min(said, key=lambda item: item[0])
+
+        def instead():
             last = [watcher.looks(0)[-1].reasons for watcher in self.of(function)]
-            assert time.monotonic() < deadline, f"calico.{function}: no {words!r} in {last}"
-            time.sleep(0.1)
+            return f"calico.{function} says {words!r}, but {last}"
+
+        _end, reason, look = until(found, instead, NOTICED)
+        return look, reason
 
     def quiet(self, function, begin):
         """Whoever looked since then found that all is well."""

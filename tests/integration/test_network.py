@@ -37,7 +37,7 @@ def test_three_minions_that_write_at_once_end_in_the_same_state(fleet):
 
 def test_only_the_minions_that_are_named_write(fleet):
     writer, other = fleet.hosts[:2]
-    fleet.pillar({**network(fleet, managed_by=f"L@{writer.name}"), "ready": {"timeout": 20}})
+    fleet.pillar({**network(fleet, managed_by=f"L@{writer.name}"), "ready": {"timeout": 60}})
     with fleet.untouched():
         states = fleet.converge(other)[other.name]
         assert "IP pools are in the datastore" not in states

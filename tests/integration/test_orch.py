@@ -18,7 +18,7 @@ def orchestrate(fleet, name, test=False, **arguments):
     """(the state's return, `salt-run`'s exit code, what it said meanwhile)."""
     pillar = f"pillar={json.dumps({name: arguments})}"
     command = ["--out=json", "state.orch", f"calico.orch.{name}", pillar, f"test={test}"]
-    done = fleet.lab.master.cli(*command, program="salt-run", timeout=600)
+    done = fleet.lab.master.cli(*command, program="salt-run", timeout=1200)
     # Where a target matches nobody, Salt itself prints a line before the rest.
     (states,) = json.loads(done.stdout[done.stdout.index("{") :])["data"].values()
     (state,) = states.values()
@@ -55,7 +55,7 @@ def tag(host, image, name):
 
 
 def want(fleet, name, **more):
-    fleet.pillar({"version": name.rpartition(":")[2], "ready": {"timeout": 30}, **more})
+    fleet.pillar({"version": name.rpartition(":")[2], "ready": {"timeout": 60}, **more})
 
 
 def test_an_upgrade_loses_no_packet_and_a_failure_leaves_the_rest_alone(fleet):

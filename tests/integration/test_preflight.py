@@ -3,6 +3,7 @@
 import pytest
 
 from tests.integration.test_faults import refused
+from tests.support.waiting import until
 
 LISTEN = "systemd-run --unit=squatter --collect python3 -c '{}'"
 SERVER = (
@@ -45,7 +46,7 @@ def test_a_port_that_somebody_else_has(fleet, host):
     fleet.undo.callback(
         host.exec, "systemctl stop squatter; rm -f /run/squatting; systemctl start calico-node"
     )
-    host.exec("until [ -e /run/squatting ]; do sleep 0.1; done", timeout=10)
+    until(lambda: host.exec("test -e /run/squatting", check=False).returncode == 0, "the port is taken")
     found, code = fleet.ask(host, "check")
     assert code == 1
     assert [item["what"] for item in found] == ["port 9099"]

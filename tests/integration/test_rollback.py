@@ -1,6 +1,7 @@
 """A change after which the node is worse than before: the last good files are put back, and said to be."""
 
 from tests.integration import fleet as fleets
+from tests.support.waiting import until
 
 GATE = "The node is ready"
 KEPT = "/var/lib/calico-formula"
@@ -8,7 +9,7 @@ KEPT = "/var/lib/calico-formula"
 NO_HEALTH = {"felix": {"HealthEnabled": False}}
 
 
-def bad(fleet, on_failure="rollback", timeout=6, **more):
+def bad(fleet, on_failure="rollback", timeout=15, **more):
     fleet.pillar({"on_failure": on_failure, "ready": {"timeout": timeout}, **more})
 
 
@@ -75,13 +76,13 @@ def test_without_the_setting_nothing_is_put_back_but_by_hand(fleet, host):
     assert "calico.roll_back puts them back" in states[GATE]["comment"]
     assert states[GATE]["changes"] == {}
     assert configuration(host)["contents"] != before["contents"]
-    done, code = fleet.ask(host, "roll_back", timeout=60)
+    done, code = fleet.ask(host, "roll_back")
     assert (done["rolled_back"], done["up"], code) == (True, True, 0)
     assert configuration(host) == before
     # Once more changes nothing, and restarts nothing.
     container = fleets.container(host)
     fleet.lab.master_pillar()
-    again = fleet.ask(host, "roll_back", timeout=10)[0]
+    again = fleet.ask(host, "roll_back")[0]
     assert (again["rolled_back"], again["up"], again["restored"]) == (False, True, [])
     assert fleets.container(host) == container
     fleet.harmed = False
@@ -90,7 +91,7 @@ def test_without_the_setting_nothing_is_put_back_but_by_hand(fleet, host):
 def test_a_dead_node_in_the_datastore_is_no_reason(fleet, host):
     """The gate fails, but all of this node's own is up: the change stays, and is good from now on."""
     address = fleet.add_dead_node()
-    bad(fleet, timeout=8, env={"CHANGED": "yes"})
+    bad(fleet, timeout=15, env={"CHANGED": "yes"})
     states = fleet.apply(host)[host.name]
     assert states.retcode
     assert address in states[GATE]["comment"]
@@ -98,7 +99,7 @@ def test_a_dead_node_in_the_datastore_is_no_reason(fleet, host):
     assert "CHANGED=yes" in host.read("/etc/calico/calico-node.env")
     assert_kept_in_private(host)
     # A bad change after it goes back to it, and to nothing older.
-    bad(fleet, timeout=8, env={"CHANGED": "twice"}, **NO_HEALTH)
+    bad(fleet, timeout=15, env={"CHANGED": "twice"}, **NO_HEALTH)
     comment = fleet.apply(host)[host.name][GATE]["comment"]
     assert "what was up before the change is up again" in comment
     assert "CHANGED=yes" in host.read("/etc/calico/calico-node.env")
@@ -107,15 +108,15 @@ def test_a_dead_node_in_the_datastore_is_no_reason(fleet, host):
 def test_a_run_that_ended_before_its_gate_is_taken_back_by_the_next(fleet, host):
     """Killed between restart and gate: what was up before is still known, without etcd and docker, too."""
     before = configuration(host)
-    bad(fleet, timeout=8, **NO_HEALTH)
+    bad(fleet, timeout=15, **NO_HEALTH)
     fleet.converge(host, sls="calico.service")
     fleet.undo.callback(host.exec, "systemctl start docker")
-    host.exec("systemctl stop docker.socket docker", timeout=120)
+    host.exec("systemctl stop docker.socket docker")
     done = fleet.ask(host, "recover")[0]
     assert not done["rolled_back"]
     assert "Rolling back failed: " in done["comment"] and "docker" in done["comment"]
-    host.exec("systemctl start docker", timeout=120)
-    fleets.until(lambda: fleets.container(host).endswith(" true"), 60, "the container")
+    host.exec("systemctl start docker")
+    until(lambda: fleets.container(host).endswith(" true"), "the container")
 
     states = fleet.apply(host)[host.name]
     assert "what was up before the change is up again" in states[GATE]["comment"]
@@ -125,7 +126,7 @@ def test_a_run_that_ended_before_its_gate_is_taken_back_by_the_next(fleet, host)
 
 def test_without_the_datastore_the_host_itself_is_judged(fleet, host):
     before = configuration(host)
-    bad(fleet, timeout=8, **NO_HEALTH)
+    bad(fleet, timeout=15, **NO_HEALTH)
     fleet.converge(host, sls="calico.service")
     fleet.undo.callback(fleet.lab.etcd.start)
     fleet.lab.etcd.stop()
@@ -135,6 +136,6 @@ def test_without_the_datastore_the_host_itself_is_judged(fleet, host):
     assert "/etc/calico/calico-node.env" in done["restored"]
     # Only etcd is missing now, and what is up is put right by itself once it is there.
     fleet.lab.etcd.start()
-    fleets.until(lambda: fleet.ask(host, "status")[0]["ready"], 60, "the node is ready")
+    until(lambda: fleet.ask(host, "status")[0]["ready"], "the node is ready")
     kept = {line for line in configuration(host)["contents"].splitlines() if KEPT not in line}
     assert kept == {line for line in before["contents"].splitlines() if KEPT not in line}

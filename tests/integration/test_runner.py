@@ -6,6 +6,7 @@ import pytest
 
 from tests.integration import fleet as fleets
 from tests.lab import workloads
+from tests.support.waiting import until
 
 # Where a minion is silent, Salt's own patience is twice as long.
 PATIENCE = "timeout=10"
@@ -32,7 +33,7 @@ def mesh(fleet, *arguments):
 
 
 def quiet(fleet):
-    return fleets.until(lambda: mesh(fleet) == ({}, 0), 30, "a mesh without findings")
+    return until(lambda: mesh(fleet) == ({}, 0), "a mesh without findings")
 
 
 def ghost(fleet, host):
@@ -87,7 +88,7 @@ def test_a_host_that_stands_still_is_named_from_both_sides(fleet):
     gone = fleet.hosts[2]
     gone.exec("systemctl stop calico-node")
     sessions = ("sessions", (gone.name,))
-    fleets.until(lambda: sessions in mesh(fleet)[0], 30, "the sessions are down")
+    until(lambda: sessions in mesh(fleet)[0], "the sessions are down")
     found, code = mesh(fleet)
     assert code == 1
     assert "none of its 2 sessions is Established; it says: BIRD gives no answer" in found[sessions]
@@ -113,7 +114,7 @@ def test_a_minion_that_is_silent_is_named(fleet):
 
 def test_a_node_that_is_only_in_the_datastore(fleet, host):
     address = ghost(fleet, host)
-    fleets.until(lambda: ("sessions", ("ghost",)) in mesh(fleet)[0], 30, "BIRD tries to reach the ghost")
+    until(lambda: ("sessions", ("ghost",)) in mesh(fleet)[0], "BIRD tries to reach the ghost")
     found, code = mesh(fleet)
     assert (set(found), code) == ({("missing", ("ghost",)), ("sessions", ("ghost",))}, 1)
     said, code = run(fleet, "decommission", "ghost")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.integration import fleet as fleets
 from tests.lab import docker
+from tests.support import programs
 
 
 def assert_running(fleet, host):
@@ -75,7 +76,7 @@ def test_a_run_killed_at_any_moment_can_be_run_again(fleet, host, moment):
     )
     time.sleep(1 + moment)  # the moment itself is what is tested
     host.exec(["pkill", "-KILL", "-f", "salt-call"], check=False)
-    job.wait(timeout=30)
+    job.wait(timeout=programs.PATIENCE)
     fleet.converge(host)
     assert_running(fleet, host)
     assert fleet.converge(host)[host.name].changed == set()

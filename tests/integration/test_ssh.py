@@ -2,12 +2,12 @@
 
 import json
 import shlex
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 
 from tests.integration import fleet as fleets
+from tests.support import programs
 
 PORT = 2222
 PLACE = "/run/by-ssh"
@@ -25,7 +25,7 @@ DAEMON = [
 def by_ssh(converged, tmp_path_factory):
     """A function that runs salt-ssh against the first host: (what it returned, its exit code)."""
     host, here = converged.hosts[0], tmp_path_factory.mktemp("ssh")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", here / "key"], check=True)
+    programs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", here / "key"])
     host.exec(f"mkdir -m 0700 -p {PLACE} /run/sshd && ssh-keygen -q -t ed25519 -N '' -f {PLACE}/host")
     host.write(f"{PLACE}/authorized", (here / "key.pub").read_text())
     kind, key = host.read(f"{PLACE}/host.pub").split()[:2]
@@ -43,7 +43,7 @@ def by_ssh(converged, tmp_path_factory):
 
     def call(*arguments):
         where = [f"--roster-file={here / 'roster'}", f"--log-file={here / 'log'}", "--out=json"]
-        done = converged.lab.master.cli(*where, host.name, *arguments, program="salt-ssh", timeout=60)
+        done = converged.lab.master.cli(*where, host.name, *arguments, program="salt-ssh")
         assert done.stdout.startswith("{"), done.stdout + done.stderr
         return json.loads(done.stdout)[host.name], done.returncode
 

@@ -1,7 +1,7 @@
 """What the functions of the execution module say of real situations."""
 
-from tests.integration import fleet as fleets
 from tests.lab import workloads
+from tests.support.waiting import until
 
 
 def test_a_node_that_is_up(fleet, host):
@@ -57,7 +57,7 @@ def test_a_stopped_neighbour_is_named_with_birds_reason(fleet, host):
         status, code = fleet.ask(host, "status")
         return code and status
 
-    status = fleets.until(noticed, 30, "the session is down")
+    status = until(noticed, "the session is down")
     assert not status["ready"]
     (reason,) = [text for text in status["reasons"] if gone.address in text]
     assert "since" in reason
@@ -73,7 +73,7 @@ def test_a_stopped_neighbour_is_named_with_birds_reason(fleet, host):
     assert states.retcode
     comment = states["The node is ready"]["comment"]
     assert gone.name in comment and gone.address in comment
-    fleet.lab.master_pillar({"ready": {"timeout": 2, "absent_nodes": [gone.name]}})
+    fleet.lab.master_pillar({"ready": {"absent_nodes": [gone.name]}})
     fleet.converge(host)
 
 

@@ -5,6 +5,7 @@ import pytest
 from tests.integration import fleet as fleets
 from tests.integration.test_orch import everyone_pinging, lost, orchestrate
 from tests.lab import workloads
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("runner")]
 
@@ -167,9 +168,9 @@ def test_a_mesh_that_nothing_takes_the_place_of(fleet):
 
 
 def test_routes_that_nobody_releases_go_by_themselves(fleet, host):
-    assert fleet.ask(host, "hold_routes", 2) == (2, 0)
+    assert fleet.ask(host, "hold_routes", 15) == (2, 0)
     assert len(held(host).splitlines()) == 2
-    fleets.until(lambda: held(host) == "", 20, "held routes are gone")
+    until(lambda: held(host) == "", "held routes are gone")
     fleet.ask(host, "hold_routes", 600)
     # What the formula sees of routes is not changed by the copies.
     assert len(fleet.ask(host, "routes")[0]["blocks"]) == 3

@@ -6,8 +6,10 @@ import pytest
 
 from tests.integration import fleet as fleets
 from tests.support.events import Events
+from tests.support.waiting import until
 
 INTERVAL = 1
+BEAT = "status"
 
 
 @pytest.fixture
@@ -18,9 +20,43 @@ def watched(fleet, host):
     added = fleet.lab.salt([host.name], "beacons.add", "calico_bgp", [{"interval": INTERVAL}])[host.name]
     assert added["result"], added
     fleet.undo.callback(fleet.lab.salt, [host.name], "beacons.delete", "calico_bgp")
-    with Events(fleet.lab, f"salt/beacon/{host.name}/calico_bgp/") as events:
-        assert events.wait(5 * INTERVAL) is None, "the first look and a mesh that stays tell nothing"
-        yield events
+    # Tells something with each look: who waits for nothing knows by it that there was a look.
+    beat = [{"loadavg": ["1-min"]}, {"interval": INTERVAL}]
+    added = fleet.lab.salt([host.name], "beacons.add", BEAT, beat)[host.name]
+    assert added["result"], added
+    fleet.undo.callback(fleet.lab.salt, [host.name], "beacons.delete", BEAT)
+    with Events(fleet.lab, f"salt/beacon/{host.name}/") as events:
+        found = Watched(events)
+        assert found.while_it_looks(2) == [], "the first look and a mesh that stays tell nothing"
+        yield found
+
+
+class Watched:
+    """What the beacon tells, and that it looked."""
+
+    def __init__(self, events):
+        self._events = events
+
+    def _next(self):
+        return self._events.wait("the minion's beacons tell something")
+
+    def wait(self):
+        """The next event of Calico's beacon; whoever calls knows of one to come."""
+        return until(lambda: self._told(self._next()), "an event of Calico's beacon")
+
+    def while_it_looks(self, times):
+        """What it tells until it has looked so many times."""
+        told, beats = [], 0
+        # One look may have been under way already.
+        while beats < times + 1:
+            event = self._next()
+            told += filter(None, [self._told(event)])
+            beats += f"/{BEAT}/" in event["tag"]
+        return told
+
+    @staticmethod
+    def _told(event):
+        return event if "/calico_bgp/" in event["tag"] else None
 
 
 def test_a_neighbour_whose_bird_is_killed(watched, fleet, host, record_property):
@@ -28,7 +64,7 @@ def test_a_neighbour_whose_bird_is_killed(watched, fleet, host, record_property)
     pid = other.exec("pgrep -x bird").stdout.split()[0]
     begin = time.monotonic()
     other.exec(["kill", "-KILL", pid])
-    event = watched.wait(30)
+    event = watched.wait()
     took = time.monotonic() - begin
     assert event["tag"].endswith("/session/down")
     data = event["data"]
@@ -41,21 +77,18 @@ def test_a_neighbour_whose_bird_is_killed(watched, fleet, host, record_property)
     # The kernel tells the neighbour at once; the beacon looks each second.
     said = f"from kill to event on the master's bus: {took:.2f} s (interval {INTERVAL} s)"
     record_property("figure", said)
-    assert took < 10
-    other.exec("systemctl restart calico-node")
-    event = watched.wait(60)
+    # It is started again by the container itself.
+    event = watched.wait()
     assert event["tag"].endswith("/session/up")
     assert event["data"]["address"] == other.address
     fleets.ready(fleet)
-    assert watched.wait(3 * INTERVAL) is None
+    assert watched.while_it_looks(2) == []
 
 
 def test_a_restart_of_the_node_itself_is_told_without_its_sessions(watched, fleet, host):
     host.exec("systemctl restart calico-node")
     fleets.ready(fleet)
-    kinds = set()
-    while event := watched.wait(4 * INTERVAL):
-        kinds.add(event["data"]["kind"])
+    kinds = {event["data"]["kind"] for event in watched.while_it_looks(4)}
     assert "container" in kinds
     assert kinds <= {"container", "bird", "felix"}
 
@@ -70,7 +103,7 @@ def test_metrics_and_a_bundle_of_a_real_node(fleet, host):
         'calico_read_error{source="datastore"} 0',
     ):
         assert line in text.splitlines(), text
-    found = fleet.ask(host, "diagnostics", timeout=60)[0]
+    found = fleet.ask(host, "diagnostics")[0]
     assert set(found["failed"]) <= {
         "ipset-list.txt",
         "iptables-save-c.txt",

@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 import threading
-import time
 from dataclasses import dataclass
 
 from tests.lab import docker
@@ -61,16 +60,15 @@ class Watcher:
 
     def first(self, fits, since, timeout, what):
         """The first look from a time on that fits; looks that are still to come are waited for."""
-        deadline = time.monotonic() + timeout
+
+        def found():
+            return next((look for look in self._looks if look.begin >= since and fits(look)), None)
+
         with self._news:
-            while True:
-                found = next((look for look in self._looks if look.begin >= since and fits(look)), None)
-                if found:
-                    return found
-                last = self._looks[-1].reasons if self._looks else "nothing yet"
-                left = deadline - time.monotonic()
-                assert left > 0, f"{self.name} does not say within {timeout} s: {what}; it says {last}"
-                self._news.wait(left)
+            look = self._news.wait_for(found, timeout)
+            last = self._looks[-1].reasons if self._looks else "nothing yet"
+            assert look, f"{self.name} does not say within {timeout} s: {what}; it says {last}"
+            return look
 
     def close(self):
         # The client's end alone would leave the program running in the host.

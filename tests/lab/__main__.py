@@ -7,6 +7,7 @@ import sys
 
 from tests.lab import checks, demo, docker, lab, salt, settings, shell
 from tests.lab.artifacts import BuildFailed
+from tests.support import waiting
 
 
 def parser():
@@ -53,7 +54,7 @@ def main(argv):
         return globals()[f"_{options.verb}"](options) or 0
     except (checks.Unfit, settings.Refused, lab.Busy) as refusal:
         print(refusal, file=sys.stderr)
-    except (RuntimeError, BuildFailed, subprocess.SubprocessError) as failure:
+    except (RuntimeError, BuildFailed, subprocess.SubprocessError, waiting.Missed) as failure:
         print(failure, file=sys.stderr)
     except Interrupted:
         print("Interrupted; the same command goes on from here.", file=sys.stderr)

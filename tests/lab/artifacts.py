@@ -1,15 +1,18 @@
 """calico/node's image archive and calicoctl: the originals where given, the stand-ins elsewhere."""
 
+import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.lab import paths, salt
+from tests.support import programs
 
 STANDINS = Path(__file__).with_name("standins")
+# Of Debian packages, which come by the network.
+MADE_WITHIN = 3600
 IMAGE = "calico-node.tar"
 CALICOCTL = "calicoctl"
 
@@ -60,21 +63,23 @@ def _built(name, script, sources, arguments):
     """A stand-in, made anew when any of its sources or the arguments are new."""
     directory = paths.CACHE / "standins"
     made = directory / f"{_hash(sources, arguments)}-{name}"
-    if not made.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        for old in directory.glob(f"*-{name}*"):
-            old.unlink()
-        partial = made.with_name(made.name + ".partial")
-        done = subprocess.run(
-            [sys.executable, script, partial, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=paths.CHECKOUT,
-        )
-        if done.returncode:
-            raise BuildFailed(f"{script.name}:\n{done.stdout}{done.stderr}"[-4000:])
-        partial.rename(made)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Tests side by side, and commands of the lab, want the same one: the first of them makes it.
+    with open(directory / f"lock-{script.parent.name}", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            _make(made, [sys.executable, script], arguments, directory.glob(f"*-{name}*"))
     return made
+
+
+def _make(made, program, arguments, outdated):
+    for old in outdated:
+        old.unlink()
+    partial = made.with_name(made.name + ".partial")
+    done = programs.run([*program, partial, *arguments], check=False, timeout=MADE_WITHIN, cwd=paths.CHECKOUT)
+    if done.returncode:
+        raise BuildFailed(f"{program[-1].name}:\n{done.stdout}{done.stderr}"[-4000:])
+    partial.rename(made)
 
 
 def _hash(sources, arguments):

@@ -5,10 +5,10 @@ import ctypes
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 from tests.lab import capabilities, network, paths, processes
+from tests.support import programs, waiting
 
 NETWORK = "lab"
 DATA = paths.CACHE / "docker"
@@ -26,15 +26,16 @@ UNUSED = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 
 
 MNT_DETACH = 2
+STARTS_WITHIN = 120
 
 
 class DockerError(RuntimeError):
     pass
 
 
-def run(*arguments, check=True, timeout=120, **options):
+def run(*arguments, check=True, **options):
     """Run the docker client against the lab's daemon."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=timeout, **options)
+    done = programs.run(command(*arguments), check=False, **options)
     if check and done.returncode:
         raise DockerError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done
@@ -55,7 +56,22 @@ def needs_wrapper():
 
 
 def running():
-    return bool(processes.leader("dockerd")) and run("version", check=False).returncode == 0
+    """Whether the daemon answers. One that starts, or is busy, is waited for."""
+    pid = processes.leader("dockerd")
+    if not pid:
+        return False
+    try:
+        waiting.until(_answers, "dockerd answers", STARTS_WITHIN, possible=lambda: processes.alive(pid))
+    except waiting.Missed:
+        return False
+    return True
+
+
+def _answers():
+    try:
+        return run("version", check=False, timeout=waiting.PATIENCE).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def start():
@@ -89,7 +105,7 @@ def start():
             "--userland-proxy=false",
         ],
     )
-    _wait_for("dockerd", pid, lambda: run("version", check=False).returncode == 0)
+    _wait_for("dockerd", pid, _answers)
 
 
 def _start_containerd():
@@ -108,12 +124,13 @@ def _start_containerd():
     _wait_for("containerd", pid, CONTAINERD_SOCKET.exists)
 
 
-def _wait_for(name, pid, answers, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not answers():
-        if not processes.alive(pid) or time.monotonic() > deadline:
-            raise DockerError(f"{name} does not run: see {processes.log(name)}")
-        time.sleep(0.1)
+def _wait_for(name, pid, answers):
+    """Until the daemon that was started answers; while it starts, no answer is 'not yet'."""
+    try:
+        waiting.until(answers, name, STARTS_WITHIN, possible=lambda: processes.alive(pid))
+    except waiting.Missed:
+        silent = f"gives no answer within {STARTS_WITHIN} s" if processes.alive(pid) else "ends as it starts"
+        raise DockerError(f"{name} {silent}: see {processes.log(name)}.") from None
 
 
 def ensure_network():
@@ -215,4 +232,4 @@ def unmount_all(*directories):
 def remove_tree(directory):
     """Never through a mount: what is mounted below belongs to somebody else."""
     unmount_all(directory)
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(directory)], check=True)
+    programs.run(["rm", "-rf", "--one-file-system", "--", directory])

@@ -1,26 +1,25 @@
 """Hosts: containers that run systemd, a Docker of their own and a Salt minion."""
 
+import contextlib
 import hashlib
 import ipaddress
 import json
 import subprocess
-import time
 from pathlib import Path
 
-from tests.lab import docker, paths
+from tests.lab import docker, paths, processes
+from tests.support import programs, waiting
 
 LABEL = "lab.recipe"
 # In every host. Calico's image and whatever else a profile names lie here.
 ARTIFACTS = "/opt/lab"
 STANDINS = "/opt/standins"
 FIRST_ADDRESS = 10
+BOOTS_WITHIN = 180
 
 
-class CommandFailed(subprocess.CalledProcessError):
-    """Says what the command said: the output is what a reader of a failed test needs."""
-
-    def __str__(self):
-        return f"{super().__str__()}\n{self.stdout or ''}{self.stderr or ''}"
+class NotBooted(RuntimeError):
+    """What keeps a host from being up."""
 
 
 class Host:
@@ -31,20 +30,12 @@ class Host:
     def __repr__(self):
         return f"Host({self.name}, {self.address})"
 
-    def exec(self, cmd, check=True, timeout=60, **options):
+    def exec(self, cmd, check=True, **options):
         """Run cmd (a list, or a string for sh) in the host; a CompletedProcess with text."""
         words = ["sh", "-c", cmd] if isinstance(cmd, str) else [str(word) for word in cmd]
         interactive = ["--interactive"] if options.get("input") is not None else []
-        done = subprocess.run(
-            docker.command("exec", *interactive, self.name, *words),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            **options,
-        )
-        if check and done.returncode:
-            raise CommandFailed(done.returncode, cmd, done.stdout, done.stderr)
-        return done
+        inside = docker.command("exec", *interactive, self.name, *words)
+        return programs.run(inside, check, shown=f"{self.name}: {cmd}", **options)
 
     def write(self, path, text):
         self.exec(f'mkdir -p "$(dirname "{path}")" && cat > "{path}"', input=text)
@@ -57,23 +48,29 @@ class Host:
         docker.run("restart", "--time=30", self.name)
         self.wait_until_booted()
 
-    def wait_until_booted(self, timeout=90):
-        deadline = time.monotonic() + timeout
-        while True:
+    def wait_until_booted(self):
+        seen = {}
+
+        def booted():
             # `--wait` is an error until systemd answers at all, and blocks from then on.
-            state = self.exec(
-                ["systemctl", "is-system-running", "--wait"], check=False, timeout=timeout
-            ).stdout.strip()
-            if state in ("running", "degraded"):
-                break
+            waited = ["systemctl", "is-system-running", "--wait"]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                seen["state"] = self.exec(waited, check=False, timeout=BOOTS_WITHIN).stdout.strip()
+            return seen.get("state") in ("running", "degraded")
+
+        try:
+            waiting.until(
+                booted, "it boots", BOOTS_WITHIN, possible=lambda: _inspect(self.name)[0] == "running"
+            )
+        except waiting.Missed:
             container, _ = _inspect(self.name)
-            if container != "running" or time.monotonic() > deadline:
-                seen = state or f"container: {container or 'none'}, systemd is silent"
-                raise RuntimeError(f"{self.name} has not booted ({seen})")
-            time.sleep(0.1)
+            found = seen.get("state") or f"container: {container or 'none'}, systemd is silent"
+            log = processes.log("dockerd")
+            raise NotBooted(f"{self.name} has not booted ({found}): see {log}.") from None
+        state = seen["state"]
         if state == "degraded":
             failed = self.exec(["systemctl", "--failed", "--plain", "--no-legend"]).stdout
-            raise RuntimeError(f"{self.name} has failed units:\n{failed}")
+            raise NotBooted(f"{self.name} has failed units:\n{failed}")
 
 
 def all_hosts():
@@ -115,6 +112,9 @@ def ensure(number, subnet, image, minion_config, loaded):
         docker.run("run", "--detach", f"--label={LABEL}={recipe}", *arguments)
     elif state != "running":
         docker.run("start", name)
+    else:
+        # What failed under an earlier command is no news; it is started again by whoever needs it.
+        Host(name, address).exec("systemctl reset-failed", check=False)
     return Host(name, address)
 
 

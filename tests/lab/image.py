@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.lab import docker, packages, paths
+from tests.support import programs
 
 FILES = Path(__file__).with_name("host")
 PACKAGES = (
@@ -90,12 +91,8 @@ def _build(name):
         )
     # What mmdebstrap wrote before it failed or was interrupted must not pass for the image.
     partial = "host:partial"
-    importer = subprocess.run(
-        docker.command("import", '--change=CMD ["/sbin/init"]', "-", partial),
-        stdin=maker.stdout,
-        capture_output=True,
-        text=True,
-    )
+    importing = docker.command("import", '--change=CMD ["/sbin/init"]', "-", partial)
+    importer = programs.run(importing, check=False, timeout=packages.APT_WITHIN, stdin=maker.stdout)
     maker.stdout.close()
     if maker.wait() or importer.returncode:
         said = log.read_text()[-3000:]

@@ -30,8 +30,10 @@ HOSTS = 3
 
 
 class Lab:
-    def __init__(self, count=HOSTS, chosen=None, report=None):
+    def __init__(self, count=HOSTS, exactly=False, chosen=None, report=None):
         self.count = count
+        # Whether hosts beside so many, which an earlier command has made, are removed.
+        self.exactly = exactly
         self.settings = chosen or settings.from_environment()
         self.report = report or progress.Progress()
         self.hosts = []
@@ -70,17 +72,28 @@ class Lab:
             self._pillar.write()
             self.master.start()
         with step("hosts") as note:
-            wanted = max(self.count, len(hosts.all_hosts()))
-            self.hosts = self._ensure_hosts(range(1, wanted + 1))
+            self.hosts = self._ensure_hosts(range(1, self._wanted(hosts.all_hosts()) + 1))
             note(", ".join(f"{host.name} {host.address}" for host in self.hosts))
         with step("Salt minions"):
-            self.master.wait_for([host.name for host in self.hosts])
+            names = [host.name for host in self.hosts]
+            self.master.wait_for(names)
+            self.master.forget_all_but(names)
+            # What an earlier command has told them may be something else.
+            self.salt("*", "saltutil.refresh_pillar", wait=True)
+
+    def _wanted(self, there):
+        """How many hosts there shall be: those of an earlier command stay, or are removed first."""
+        if not self.exactly:
+            return max(self.count, len(there))
+        for host in there[self.count :]:
+            hosts.remove(host)
+        return self.count
 
     def _claim_profile(self):
         """Hosts and datastore of one generation are none of the other."""
         wanted = self.settings.profile
-        made = PROFILE.read_text() if PROFILE.exists() and docker.running() else wanted
-        if made != wanted:
+        made = made_with()
+        if made not in (None, wanted):
             raise settings.Refused(f"The lab runs with PROFILE={made}; `make demo-down` removes it.")
         PROFILE.write_text(wanted)
 
@@ -108,6 +121,8 @@ class Lab:
             loaded = artifacts.image_identity()
             host = hosts.ensure(number, self.subnet, self.image, configuration, loaded)
             host.wait_until_booted()
+            # Whatever an earlier command has stopped.
+            host.exec("systemctl start docker salt-minion")
             return host
 
         with ThreadPoolExecutor() as pool:
@@ -124,7 +139,7 @@ class Lab:
         """As if its power were cut for good: nobody cleans up behind it."""
         hosts.remove(host)
         self.hosts.remove(host)
-        self.master.cli("--yes", "--delete", host.name, program="salt-key")
+        self.master.forget_all_but([each.name for each in self.hosts])
 
     def host(self, name):
         return next(host for host in self.hosts if host.name == name)
@@ -185,6 +200,11 @@ def down():
 LOCK = paths.STATE / "lock"
 # The profile that the lab was made with.
 PROFILE = paths.STATE / "profile"
+
+
+def made_with():
+    """The profile of the lab that runs, or None."""
+    return PROFILE.read_text() if PROFILE.exists() and docker.running() else None
 
 
 class Busy(RuntimeError):

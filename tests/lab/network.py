@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 from tests.lab import paths
+from tests.support import programs
 
 # Addresses the lab itself uses inside: Calico's pools, and Docker's default bridge in the hosts.
 TAKEN = [ipaddress.ip_network(cidr) for cidr in ("172.16.0.0/12", "192.168.0.0/16")]
@@ -54,8 +54,7 @@ def _used():
 
 
 def _ip(*arguments):
-    done = subprocess.run(["ip", "-4", "-json", *arguments], check=True, capture_output=True)
-    return json.loads(done.stdout or b"[]")
+    return json.loads(programs.run(["ip", "-4", "-json", *arguments]).stdout or "[]")
 
 
 def free_port(address, wanted):
@@ -80,7 +79,7 @@ def open_filter():
     """Let hosts talk to each other and to this machine, where its packet filter has other rules."""
     for chain in FILTERS:
         rules = _run(["iptables", "-w", "-S", chain]).stdout.strip()
-        if rules != f"-P {chain} ACCEPT".encode() and not _has_filter_rule(chain):
+        if rules != f"-P {chain} ACCEPT" and not _has_filter_rule(chain):
             _filter("-I", chain)
 
 
@@ -106,8 +105,8 @@ def remove_links():
         return
     for link in _ip("link", "show", "master", paths.BRIDGE):
         _run(["ip", "link", "delete", link["ifname"]])
-    subprocess.run(["ip", "link", "delete", paths.BRIDGE], check=True)
+    programs.run(["ip", "link", "delete", paths.BRIDGE])
 
 
 def _run(command):
-    return subprocess.run(command, capture_output=True)
+    return programs.run(command, check=False)

@@ -7,11 +7,13 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+from tests.support import programs
+
+APT_WITHIN = 3600
 # What for: {package: a program (or a file) of it}.
 TESTS = {
     "etcd-server": "etcd",
@@ -65,23 +67,18 @@ def install(packages):
     present = set(_installed_services())
     with _no_service_starts():
         # An earlier run may have been interrupted while packages were being unpacked.
-        subprocess.run(["dpkg", "--configure", "-a"], check=True, capture_output=True)
+        programs.run(["dpkg", "--configure", "-a"], timeout=APT_WITHIN)
         apt("update")
         apt("install", "--yes", "--no-install-recommends", *packages)
     fresh = [service for service in _installed_services() if service not in present]
     if fresh and Path("/run/systemd/system").is_dir():
-        subprocess.run(["systemctl", "--quiet", "disable", *fresh], check=True)
+        programs.run(["systemctl", "--quiet", "disable", *fresh])
 
 
 def apt(*arguments):
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments]
+    done = programs.run(command, check=False, timeout=APT_WITHIN, env=environment)
     if done.returncode:
         raise RuntimeError(f"apt-get {arguments[0]} failed:\n{done.stdout}{done.stderr}")
 
@@ -116,7 +113,7 @@ def debian_sources():
 
 
 def _sources():
-    done = subprocess.run(
+    done = programs.run(
         [
             "apt-get",
             "indextargets",
@@ -124,17 +121,14 @@ def _sources():
             "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
             "Created-By: Packages",
             "Origin: Debian",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
+        ]
     )
     return [line for line in dict.fromkeys(done.stdout.splitlines()) if " bookworm" in line]
 
 
 def machine_settings():
     """How this machine's apt reaches its sources (proxies and the like), as an apt.conf."""
-    dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
+    dump = programs.run(["apt-config", "dump"]).stdout
     wanted = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
     return "".join(f"{line}\n" for line in dump.splitlines() if line.startswith(wanted))
 

@@ -7,10 +7,11 @@ found again by any later run, also when the run that started it was interrupted.
 import contextlib
 import os
 import signal
-import time
 from pathlib import Path
 
 from tests.lab import paths
+from tests.support import waiting
+from tests.support.waiting import alive
 
 MARK = "CALICO_FORMULA_LAB"
 
@@ -43,8 +44,7 @@ def spawn(name, argv):
         )
     _pidfile(name).write_text(str(pid))
     # We may go on before the kernel shows what lies in the environment of the new program.
-    while alive(pid) and not environ(pid):
-        time.sleep(0.001)
+    waiting.until(lambda: environ(pid) or not alive(pid), f"{name} starts", pause=0.001)
     return pid
 
 
@@ -74,16 +74,15 @@ def find(name=None):
                 for value in environ(int(entry.name)).split(b"\0")
                 if value == wanted or (name is None and value.startswith(wanted))
             ]
-            # After the last ')' of stat: the state. A zombie waits for its parent only.
-            alive = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
         except OSError:
             continue
-        if marks and alive:
+        # A zombie waits for its parent only.
+        if marks and alive(int(entry.name)):
             found.append(int(entry.name))
     return found
 
 
-def stop(name, patience=10.0):
+def stop(name, patience=30):
     """Ask the process NAME to end, wait for all of its family, and kill what stays."""
     pid = leader(name)
     if pid:
@@ -99,25 +98,29 @@ def end(pids, patience, family=None):
         # A frozen process takes no other signal.
         _signal(pid, signal.SIGCONT)
     remaining = family or (lambda: [pid for pid in pids if alive(pid)])
-    deadline = time.monotonic() + patience
-    while remaining() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    while left := remaining():
+    with contextlib.suppress(waiting.Missed):
+        waiting.until(lambda: not remaining(), "they end", patience)
+
+    def killed():
+        left = remaining()
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        return not left
+
+    waiting.until(killed, lambda: f"{remaining()} do not end by SIGKILL")
+
+
+def command_line(pid):
+    """The words that it was started with; none where it is gone."""
+    try:
+        return [word.decode() for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        return []
 
 
 def environ(pid):
     """What lies in its environment; nothing where it is a zombie, or just about to start."""
     return Path(f"/proc/{pid}/environ").read_bytes()
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except OSError:
-        return False
 
 
 def _signal(pid, number):

@@ -1,10 +1,11 @@
 """The lab's Salt: one master on this machine, a minion in each host."""
 
+import contextlib
 import json
-import subprocess
-import time
+import logging
 
 from tests.lab import network, paths, processes
+from tests.support import programs, waiting
 
 ETC = paths.STATE / "salt" / "etc"
 PKI = paths.STATE / "salt" / "pki"
@@ -20,8 +21,14 @@ def command(*arguments, program="salt"):
     return [str(paths.VENV / "bin" / program), "-c", str(ETC), *map(str, arguments)]
 
 
+# From the start of a master to the answer of the last minion, on a busy machine.
+STARTS_WITHIN = 180
+# The same for one question of many, which begins impatient: what is not connected yet never sees it.
+LEAST_PATIENCE, MOST_PATIENCE = 1, 15
+
+
 class NoAnswer(RuntimeError):
-    pass
+    """One sentence: who is silent, and where its log lies."""
 
 
 class Returned(dict):
@@ -57,7 +64,7 @@ class Master:
 
     def stop(self):
         self._client = None
-        processes.stop("salt-master", patience=5)
+        processes.stop("salt-master", patience=20)
 
     def minion_configuration(self, name):
         ports = self._ports()
@@ -91,6 +98,8 @@ class Master:
             "auto_accept": True,
             "worker_threads": 3,
             "timeout": 10,
+            # A minion on a busy machine that says late that it is still at work has not lost its job.
+            "gather_job_timeout": 30,
             "root_dir": str(paths.STATE / "salt"),
             "pki_dir": str(PKI),
             "cachedir": str(paths.STATE / "salt" / "cache"),
@@ -123,39 +132,64 @@ class Master:
             if (paths.CHECKOUT / name).is_dir() and not link.is_symlink():
                 link.symlink_to(paths.CHECKOUT / name)
 
-    def wait_for(self, minions, timeout=180):
-        """Until every one of MINIONS answers; a minion that connects says so by an event."""
-        deadline = time.monotonic() + timeout
-        missing = set(minions)
-        with self._events() as events:
-            while missing := missing - self._answering(missing):
-                if time.monotonic() > deadline:
-                    names, log = ", ".join(sorted(missing)), processes.log("salt-master")
-                    raise NoAnswer(f"no answer from {names}: see {log}, or their journals")
-                events.get_event(wait=2, tag="salt/minion/", match_type="startswith")
+    def wait_for(self, minions, timeout=STARTS_WITHIN):
+        """Until every one of MINIONS answers. While master or minions start, no answer is 'not yet'."""
+        missing, patience = set(minions), iter(range(LEAST_PATIENCE, MOST_PATIENCE))
 
-    def _answering(self, minions):
-        from salt.exceptions import SaltClientError
+        def all_answer():
+            missing.difference_update(self._answering(missing, next(patience, MOST_PATIENCE)))
+            return not missing
 
+        try:
+            waiting.until(all_answer, "minions", timeout, pause=0.2, possible=self._runs)
+        except waiting.Missed:
+            raise NoAnswer(self._silence(missing, timeout)) from None
+
+    def _silence(self, minions, timeout):
+        log = processes.log("salt-master")
+        if not self._runs():
+            return f"The Salt master has ended: see {log}."
+        names = ", ".join(sorted(minions))
+        return f"No answer from {names} within {timeout:g} s: see {log}, or their journals."
+
+    @staticmethod
+    def _runs():
+        return processes.leader("salt-master") is not None
+
+    def _answering(self, minions, patience):
+        """Those of the minions that say so within about so many seconds."""
         accepted = PKI / "minions"
         known = [name for name in sorted(minions) if (accepted / name).exists()]
         if not known:
             return set()
-        # A minion that is not connected yet never sees this: little patience, and once more.
-        patience = {"timeout": 1, "gather_job_timeout": 1}
         try:
-            answers = self.client.cmd(known, "test.ping", tgt_type="list", **patience)
-        except SaltClientError:
-            # The master itself is too busy to take the request.
+            with self._speaking():
+                answers = self.client.cmd(
+                    known, "test.ping", tgt_type="list", timeout=patience, gather_job_timeout=patience
+                )
+        except NoAnswer:
+            # The master itself does not take the request: not yet.
             return set()
         return {name for name, answer in answers.items() if answer is True}
 
-    def _events(self):
-        import salt.utils.event
+    def forget_all_but(self, minions):
+        """No other minion is known: where all are asked, one that is gone would be waited for."""
+        for key in sorted((PKI / "minions").iterdir()):
+            if key.name not in minions:
+                self.cli("--yes", "--delete", key.name, program="salt-key")
 
-        return salt.utils.event.get_event(
-            "master", sock_dir=self.client.opts["sock_dir"], opts=self.client.opts, listen=True
-        )
+    @contextlib.contextmanager
+    def _speaking(self):
+        """Whatever Salt says of a master that does not answer becomes NoAnswer."""
+        from salt.exceptions import SaltException
+
+        try:
+            yield
+        except SaltException as error:
+            # What it was given by a master that was just starting may be good for nothing.
+            self._client = None
+            log = processes.log("salt-master")
+            raise NoAnswer(f"The Salt master gives no answer: see {log}.") from error
 
     @property
     def client(self):
@@ -163,30 +197,48 @@ class Master:
             # Importing Salt takes a second, which `lab exec` and its like can do without.
             import salt.client
 
+            keep_quiet()
             self._client = salt.client.LocalClient(c_path=str(ETC / "master"))
         return self._client
 
-    def call(self, target, function, *arguments, timeout=60, **keywords):
+    def call(self, target, function, *arguments, timeout=120, **keywords):
         """`salt TARGET FUNCTION ARGUMENTS`, in process; target may be a list of minions."""
         from salt.utils.args import parse_input
 
         arguments = parse_input([*arguments, {"__kwarg__": True, **keywords}])
-        return Returned(
-            self.client.cmd(
-                target,
-                function,
-                arguments,
-                timeout=timeout,
-                tgt_type="list" if isinstance(target, (list, tuple)) else "compound",
-                full_return=True,
+        with self._speaking():
+            return Returned(
+                self.client.cmd(
+                    target,
+                    function,
+                    arguments,
+                    timeout=timeout,
+                    tgt_type="list" if isinstance(target, (list, tuple)) else "compound",
+                    full_return=True,
+                )
             )
-        )
 
-    def cli(self, *arguments, program="salt", timeout=300):
+    def cli(self, *arguments, program="salt", timeout=600):
         """The command as a person types it; a CompletedProcess."""
-        return subprocess.run(
-            command(*arguments, program=program),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        return programs.run(command(*arguments, program=program), check=False, timeout=timeout)
+
+
+def keep_quiet():
+    """
+    What Salt logs in this process goes to a file.
+
+    It would be kept, as nobody has said where it shall go, and be shown when the program ends: below what a
+    person came to read, or, where standard error is closed by then, as a traceback.
+    """
+    import salt._logging
+
+    log = processes.log("salt-client")
+    if any(getattr(handler, "baseFilename", None) == str(log) for handler in logging.root.handlers):
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Opened now: the lab may be taken down, with its logs, before this process ends.
+    handler = logging.FileHandler(log)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.root.addHandler(handler)
+    salt._logging.shutdown_temp_handler()

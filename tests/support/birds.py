@@ -10,8 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from tests.support import programs, waiting
 
 SESSIONS_EACH = 50
 TEMPLATE = """
@@ -94,17 +95,17 @@ class Birds:
     def command(self, *argv):
         """Run a command in the daemons' network namespace; return its output."""
         argv = ["nsenter", "-t", str(self.pid), "-n", *argv]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return programs.run(argv).stdout
 
     def birdc(self, command):
         """Return what BIRD's own client prints for ``command``."""
         argv = ["birdc", "-s", self.near, *command.split()]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return programs.run(argv).stdout
 
     def far(self, command):
         """The same for the first neighbour's daemon."""
         argv = ["birdc", "-s", str(self.directory / "far0.ctl"), *command.split()]
-        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return programs.run(argv).stdout
 
     def kill(self):
         """End the one to look at, as a crash would."""
@@ -116,13 +117,18 @@ class Birds:
         self._start("nsenter", "-t", str(self._processes[1].pid), "-n", *self._daemon("near").split())
         self._wait_for("near")
 
-    def wait_established(self, timeout=60):
+    def wait_established(self):
         """Wait until every session between the two is up."""
-        deadline = time.monotonic() + timeout
-        while self.birdc("show protocols").count("Established") < self.sessions:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not every session came up within {timeout} s")
-            time.sleep(0.1)
+        waiting.until(lambda: self.established == self.sessions, self.show)
+
+    @property
+    def established(self):
+        """How many sessions the one to look at has that are up."""
+        return self.show().count("Established")
+
+    def show(self):
+        """Its sessions, as BIRD's own client shows them."""
+        return self.birdc("show protocols")
 
     def _write(self):
         """Write addresses and configurations; return the names of the neighbours' daemons."""
@@ -165,12 +171,17 @@ class Birds:
             self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
 
     def _wait_for(self, name):
-        deadline = time.monotonic() + 10
-        while True:
-            with socket.socket(socket.AF_UNIX) as sock:
-                try:
-                    return sock.connect(str(self.directory / f"{name}.ctl"))
-                except OSError:
-                    if self._processes[-1].poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError((self.directory / "log").read_text()) from None
-                    time.sleep(0.02)
+        path, process = str(self.directory / f"{name}.ctl"), self._processes[-1]
+        log = self.directory / "log"
+        waiting.until(
+            lambda: _listens(path), lambda: log.read_text(), possible=lambda: process.poll() is None
+        )
+
+
+def _listens(path):
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+    return True

@@ -1,13 +1,12 @@
 """calico/node from the image that the lab builds, in containers on hosts made of namespaces."""
 
 import json
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 from tests.lab.standins import etcdv2
-from tests.support import pings
+from tests.support import pings, programs
 from tests.support.namespaces import Container
 
 STANDINS = Path(etcdv2.__file__).resolve().parent
@@ -27,7 +26,7 @@ def unpacked(version, directory):
     """The image's root directory, unpacked from the archive that the build makes."""
     archive = directory / "node.tar"
     tag = f"calico/node:{version}"
-    subprocess.run([sys.executable, STANDINS / "node" / "build.py", archive, "--tag", tag], check=True)
+    programs.run([sys.executable, STANDINS / "node" / "build.py", archive, "--tag", tag])
     root = directory / "root"
     with tarfile.open(archive) as outer:
         (manifest,) = json.load(outer.extractfile("manifest.json"))
@@ -54,7 +53,7 @@ class Node:
     def start(self):
         self._generation += 1
         root = self._directory / f"{self.name}.{self._generation}"
-        subprocess.run(["cp", "-al", self.image, root], check=True)
+        programs.run(["cp", "-al", self.image, root])
         environment = {
             "NODENAME": self.name,
             "ETCD_ENDPOINTS": self._server.endpoint,
@@ -77,7 +76,7 @@ class Node:
     def sessions(self, daemon="bird"):
         """{protocol: BGP state} as BIRD shows them."""
         socket = self.run_directory / f"{daemon}.ctl"
-        done = subprocess.run(["birdc", "-s", socket, "show", "protocols"], capture_output=True, text=True)
+        done = programs.run(["birdc", "-s", socket, "show", "protocols"], check=False)
         rows = [line.split() for line in done.stdout.splitlines()]
         return {row[0]: row[5] for row in rows if len(row) > 5 and row[1] == "BGP"}
 
@@ -99,7 +98,7 @@ class Node:
 _ASK = """
 import sys, urllib.error, urllib.request
 try:
-    with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
+    with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
         print(answer.status if answer.read() == b"" else "a body")
 except urllib.error.HTTPError as error:
     print(error.code)

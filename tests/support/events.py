@@ -1,6 +1,6 @@
 """The event bus of the lab's master."""
 
-import time
+from tests.support import waiting
 
 
 class Events:
@@ -14,18 +14,18 @@ class Events:
 
         opts = self._lab.master.client.opts
         self._bus = salt.utils.event.get_event("master", sock_dir=opts["sock_dir"], opts=opts, listen=True)
-        # What came before this is of no interest; the connection is made with the first question.
-        self._bus.get_event(wait=0.1, tag=self._prefix, match_type="startswith")
+        # What came before this is of no interest.
+        connected = lambda: self._bus.connect_pub(timeout=1)  # noqa: E731
+        waiting.until(connected, "the master's event bus takes a connection")
         return self
 
     def __exit__(self, *_):
         self._bus.destroy()
 
-    def wait(self, timeout):
-        """The next one, ``{tag, data}``, or None where there is none within so many seconds."""
-        end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0:
-            event = self._bus.get_event(wait=left, tag=self._prefix, match_type="startswith", full=True)
-            if event:
-                return event
-        return None
+    def wait(self, what):
+        """The next one, ``{tag, data}``; WHAT is said where there is none."""
+        return waiting.until(
+            lambda: self._bus.get_event(wait=1, tag=self._prefix, match_type="startswith", full=True),
+            what,
+            pause=0,
+        )

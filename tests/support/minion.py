@@ -17,8 +17,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.support import programs, waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a compiled state holds beside the arguments of its function.
@@ -161,9 +162,9 @@ class Minion:
         """
         return self._ask({"do": "beacons", "configuration": configuration, "refresh": refresh})["return"]
 
-    def scheduled(self, schedule, seconds):
-        """Let Salt's own scheduler work through this schedule for so long; jobs run in its process."""
-        return self._ask({"do": "schedule", "schedule": schedule, "seconds": seconds})["return"]
+    def scheduled(self, schedule, path):
+        """Let Salt's own scheduler work through this schedule until there is the file; jobs run in it."""
+        return self._ask({"do": "schedule", "schedule": schedule, "path": str(path)})["return"]
 
     def state(self, function, name="it", test=False, **arguments):
         """Run one state; its return as a dict."""
@@ -185,7 +186,7 @@ class Minion:
 
     def run(self, *argv):
         """Run a program in the minion's namespaces."""
-        subprocess.run(self.command(*argv), check=True, capture_output=True)
+        programs.run(self.command(*argv))
 
     def path(self, path):
         """A file as the minion sees it. Symbolic links lead to this machine's own."""
@@ -257,7 +258,7 @@ def _answer(loaders, request):
         return {"return": state.full_return}
     _with_pillar(loaders)
     if request["do"] == "schedule":
-        return {"return": _scheduled(loaders, request["schedule"], request["seconds"])}
+        return {"return": _scheduled(loaders, request["schedule"], request["path"])}
     function = loaders.modules[request["function"]]
     result = function(*request["args"], **request["kwargs"])
     return {"return": result, "retcode": loaders.context.get("retcode", 0)}
@@ -304,16 +305,17 @@ class Beacons:
         return {"return": self._beacons.process(request["configuration"], self._loaders.grains)}
 
 
-def _scheduled(loaders, schedule, seconds):
+def _scheduled(loaders, schedule, path):
     import salt.utils.schedule
 
     opts = dict(loaders.opts, schedule=schedule, multiprocessing=False)
     scheduler = salt.utils.schedule.Schedule(opts, loaders.modules, standalone=True, new_instance=True)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def done():
         scheduler.eval()
-        time.sleep(0.1)
-    return True
+        return os.path.exists(path)
+
+    return waiting.until(done, path, pause=0.1)
 
 
 def _hidden(pillar):

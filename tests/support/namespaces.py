@@ -5,21 +5,24 @@ them, with a process namespace of its own, as ``docker run --net=host`` would: n
 """
 
 import contextlib
+import fcntl
 import ipaddress
 import itertools
 import json
 import os
 import signal
 import subprocess
-import time
+import threading
 from pathlib import Path
+
+from tests.support import programs, waiting
 
 _COUNTER = itertools.count()
 _SUBNETS = ipaddress.ip_network("198.18.0.0/15")
 
 
 def ip(*arguments, check=True):
-    return subprocess.run(["ip", *map(str, arguments)], capture_output=True, text=True, check=check)
+    return programs.run(["ip", *arguments], check=check)
 
 
 class Fabric:
@@ -27,25 +30,33 @@ class Fabric:
 
     def __init__(self, hosts):
         self._tag = f"cf{os.getpid() % 100000}x{next(_COUNTER)}"
-        self.network = _free_network()
-        self.gateway = str(self.network[1])
-        self.hosts = [
-            Host(f"{self._tag}h{number}", f"{self.network[10 + number]}/{self.network.prefixlen}")
-            for number in range(1, hosts + 1)
-        ]
+        self._count = hosts
+        self.hosts = []
 
     def __enter__(self):
         try:
+            # Taken before another process of tests looks for what is free.
+            with _choosing():
+                self._take(_free_network())
             self._make()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def _make(self):
+    def _take(self, network):
+        self.network, self.gateway = network, str(network[1])
+        self.hosts = [
+            Host(f"{self._tag}h{number}", f"{network[10 + number]}/{network.prefixlen}")
+            for number in range(1, self._count + 1)
+        ]
+        # Another process of this number may have been killed.
+        self.__exit__()
         ip("link", "add", self._tag, "type", "bridge")
-        ip("address", "add", f"{self.gateway}/{self.network.prefixlen}", "dev", self._tag)
+        ip("address", "add", f"{self.gateway}/{network.prefixlen}", "dev", self._tag)
         ip("link", "set", self._tag, "up")
+
+    def _make(self):
         for host in self.hosts:
             outer = f"{host.name}o"
             ip("netns", "add", host.name)
@@ -77,12 +88,31 @@ class Host:
         return ["nsenter", f"--net=/run/netns/{self.name}", *map(str, arguments)]
 
     def run(self, *arguments, check=True, **options):
-        return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=check, **options
-        )
+        return programs.run(self.command(*arguments), check=check, **options)
 
     def ip(self, *arguments):
         return self.run("ip", *arguments).stdout
+
+    @contextlib.contextmanager
+    def route_changes(self):
+        """What becomes of IPv4 routes while the block runs: a list that grows by `ip monitor`'s lines."""
+        lines, mark = [], "192.0.2.255"
+        monitor = self.command("stdbuf", "-oL", "ip", "-4", "monitor", "route")
+        with subprocess.Popen(monitor, stdout=subprocess.PIPE, text=True) as process:
+            reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
+            reader.start()
+
+            def listens():
+                self.ip("route", "add", "blackhole", mark)
+                self.ip("route", "delete", "blackhole", mark)
+                return any(mark in line for line in lines)
+
+            try:
+                waiting.until(listens, "ip monitor listens", possible=lambda: process.poll() is None)
+                yield lines
+            finally:
+                process.kill()
+                reader.join(waiting.PATIENCE)
 
     def routes(self):
         return {route["dst"]: route for route in json.loads(self.ip("-j", "-4", "route", "show"))}
@@ -129,13 +159,15 @@ class Container:
     @property
     def first_process(self):
         """The container's process 1, by its number on this machine."""
-        children = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
-        return int(Path(children).read_text().split()[0])
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        alive = lambda: self._process.poll() is None  # noqa: E731
+        found = waiting.until(lambda: children.read_text().split(), lambda: self.log, possible=alive)
+        return int(found[0])
 
     def run(self, *arguments):
         """As ``docker exec``."""
         inside = ["nsenter", f"--target={self.first_process}", "--mount", "--pid", "--net", "--root", "--wd"]
-        return subprocess.run([*inside, *arguments], capture_output=True, text=True, check=False)
+        return programs.run([*inside, *arguments], check=False)
 
     def processes(self):
         """{name: number} of what runs inside."""
@@ -146,11 +178,11 @@ class Container:
                 found[Path(f"/proc/{number}/comm").read_text().strip()] = int(number)
         return found
 
-    def wait(self, timeout=30):
+    def wait(self, timeout=waiting.PATIENCE):
         return self._process.wait(timeout)
 
-    def stop(self, timeout=10):
-        """As ``docker stop``; the exit code."""
+    def stop(self, timeout=waiting.PATIENCE):
+        """As ``docker stop``, but it is never killed; the exit code."""
         os.kill(self.first_process, signal.SIGTERM)
         return self.wait(timeout)
 
@@ -160,16 +192,15 @@ class Container:
             self._process.wait()
 
 
-def until(condition, timeout, what):
-    """Wait for the event; its value."""
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what() if callable(what) else what}")
-        time.sleep(0.05)
+@contextlib.contextmanager
+def _choosing():
+    """Only one process of this machine at a time chooses a network and takes it."""
+    descriptor = os.open("/run", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _free_network():

@@ -5,7 +5,8 @@ import re
 import signal
 import subprocess
 import threading
-import time
+
+from tests.support import programs, waiting
 
 # What iputils' ping says of each answer, and at its end. (busybox keeps room for 18 answers: what it has no
 # time to read looks lost on a busy machine.)
@@ -67,7 +68,7 @@ def interrupt(process):
 
 
 @contextlib.contextmanager
-def pinging(command, end=interrupt, heals=True, timeout=60):
+def pinging(command, end=interrupt, heals=True, timeout=waiting.PATIENCE):
     """Ping while the block runs; yields ``Pings``.
 
     The block begins once packets pass, and what it did is judged once a packet has come back that was
@@ -102,7 +103,7 @@ def pinging(command, end=interrupt, heals=True, timeout=60):
 
 def _find_the_way(command, timeout):
     """Neighbours are asked for their hardware addresses; meanwhile packets pile up, and come in one heap."""
-    deadline = time.monotonic() + timeout
-    while subprocess.run([*command, "-c", "1", "-W", "5"], capture_output=True).returncode:
-        assert time.monotonic() < deadline, f"no answer within {timeout} s before anything was done"
-        time.sleep(0.1)
+    once = [*command, "-c", "1", "-W", "5"]
+    waiting.until(
+        lambda: programs.run(once, check=False).returncode == 0, "an answer before anything was done", timeout
+    )

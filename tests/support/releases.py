@@ -1,10 +1,10 @@
 """Other releases of Salt, each in a virtual environment that is kept between runs."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.lab import paths
+from tests.support import programs
 
 # The newest of each line that can be installed with Python 3.11; ours is in tests/requirements.txt.
 RELEASES = ("3006.29", "3007.16")
@@ -32,6 +32,7 @@ def directory(release):
 
 
 def _run(*argv):
-    done = subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=INSTALLS_WITHIN)
-    if done.returncode:
-        raise RuntimeError(f"{argv}:\n{done.stdout}{done.stderr}"[-4000:])
+    try:
+        programs.run(argv, timeout=INSTALLS_WITHIN)
+    except programs.Failed as failed:
+        raise RuntimeError(str(failed)[-4000:]) from None

@@ -23,7 +23,7 @@ PLACE = "/var/run/calico"
 def main(situation, calicoctl):
     for directory in (PLACE, "/var/run/bird"):
         os.makedirs(directory, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", directory], check=True)
+        subprocess.check_call(["mount", "-t", "tmpfs", "tmpfs", directory])
     for name in situation.get("names", ()):
         _named(name)
     for argv in situation.get("command_lines", ()):

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support import waiting
+
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 RECORDED = json.loads((RECORDINGS / "bird" / "bird-1.6.8-socket.json").read_text(encoding="utf-8"))
 BANNER = b"0001 BIRD 1.6.8 ready.\n"
@@ -325,7 +327,7 @@ def served(directory, behave):
             done.set()
             with socket.socket(socket.AF_UNIX) as last, contextlib.suppress(OSError):
                 last.connect(path)
-            thread.join(5)
+            thread.join(waiting.PATIENCE)
             assert not thread.is_alive()
 
 
@@ -396,8 +398,8 @@ def test_a_reply_in_small_pieces_is_put_together(tmp_path):
 @pytest.mark.parametrize(
     ("behave", "kind", "quoted"),
     [
-        (says(b""), "silent", "said nothing in greeting within 0.3 s"),
-        (says(BANNER), "silent", "said nothing to 'show status' within 0.3 s"),
+        (says(b""), "silent", "said nothing in greeting within 2 s"),
+        (says(BANNER), "silent", "said nothing to 'show status' within 2 s"),
         (says(BANNER, STATUS), "silent", "said nothing to 'show protocols all'"),
         (says(b"hello\n"), "garbage", "hello"),
         (says(b"\x00\xff\xfe\n"), "garbage", "\\x00"),
@@ -414,11 +416,9 @@ def test_a_reply_in_small_pieces_is_put_together(tmp_path):
     ],
 )
 def test_a_socket_that_misbehaves_is_told_apart(tmp_path, behave, kind, quoted):
-    with served(tmp_path, behave) as path:
-        started = time.monotonic()
-        with pytest.raises(bird.BirdError) as caught:
-            bird.read(path, timeout=0.3)
-        assert time.monotonic() - started < 1.5
+    # Time enough for what is said before it stops.
+    with served(tmp_path, behave) as path, pytest.raises(bird.BirdError) as caught:
+        waiting.ends(lambda: bird.read(path, timeout=2))
     assert caught.value.kind == kind
     assert quoted in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
@@ -428,7 +428,7 @@ def test_a_socket_that_misbehaves_is_told_apart(tmp_path, behave, kind, quoted):
 def test_endless_output_ends_at_a_bound(tmp_path, monkeypatch, line):
     monkeypatch.setattr(bird, "MAX_REPLY", 1024 * 1024)
     with served(tmp_path, pours(line)) as path, pytest.raises(bird.BirdError) as caught:
-        bird.read(path, timeout=5)
+        bird.read(path, timeout=waiting.PATIENCE)
     assert caught.value.kind == "garbage"
     assert "without an end" in str(caught.value)
 
@@ -459,14 +459,12 @@ def test_a_daemon_that_accepts_no_connection(tmp_path):
         listener.bind(path)
         listener.listen(0)
         for _ in range(2):  # fill its backlog
-            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
-            waiting.setblocking(False)
+            early = stack.enter_context(socket.socket(socket.AF_UNIX))
+            early.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                waiting.connect(path)
-        started = time.monotonic()
+                early.connect(path)
         with pytest.raises(bird.BirdError) as caught:
-            bird.read(path, timeout=0.3)
-        assert time.monotonic() - started < 1.5
+            waiting.ends(lambda: bird.read(path, timeout=0.3))
     assert caught.value.kind == "silent"
 
 
@@ -484,7 +482,7 @@ WORDS = st.sampled_from(
 TEXTS = st.one_of(st.text(max_size=200), st.lists(WORDS, max_size=30).map("".join))
 
 
-@settings(max_examples=400, deadline=1000)
+@settings(max_examples=400, deadline=None)
 @given(text=TEXTS)
 @example(text=HEADING + "1002-Mesh_" + "9" * 5000 + " BGP master up 1 Established\n0000 \n")
 @pytest.mark.parametrize("parse", [bird.protocols, bird.routes, bird.status])
@@ -496,20 +494,17 @@ def test_any_text_is_parsed_or_refused(parse, text):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(greeting=st.one_of(st.just(BANNER), st.binary(max_size=60)), reply=st.binary(max_size=300))
-def test_any_bytes_are_read_or_refused_in_time(tmp_path, greeting, reply):
-    with served(tmp_path, says(greeting, reply)) as path:
-        started = time.monotonic()
-        with contextlib.suppress(bird.BirdError):
-            bird.read(path, timeout=0.05)
-        assert time.monotonic() - started < 1
+def test_any_bytes_are_read_or_refused_and_it_ends(tmp_path, greeting, reply):
+    with served(tmp_path, says(greeting, reply)) as path, contextlib.suppress(bird.BirdError):
+        waiting.ends(lambda: bird.read(path, timeout=0.05))
 
 
 @pytest.mark.parametrize("line", [" " * 200_000, "a " * 100_000, "1006-" + "\n     Last error:" * 9999])
 def test_a_monstrous_line_takes_no_time(line):
-    started = time.monotonic()
+    started = time.process_time()
     for parse in (bird.protocols, bird.routes, bird.status):
         with contextlib.suppress(bird.BirdError):
             parse(f"{HEADING}1002-{line}\n0000 \n")
         with contextlib.suppress(bird.BirdError):
             parse(f"1007-{line}\n0000 \n")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2

@@ -1,11 +1,12 @@
 """`make ci` in repositories of a few files: what it tests, what it keeps, and what it says."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import programs
 
 PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "ci.py"
 NOBODY = {f"GIT_{who}_{what}": "x@y" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -21,10 +22,7 @@ class Repository:
 
     def git(self, *arguments):
         command = ["git", *arguments]
-        done = subprocess.run(
-            command, cwd=self.path, env=ENVIRONMENT, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
+        return programs.run(command, cwd=self.path, env=ENVIRONMENT).stdout.strip()
 
     def commit(self, script):
         (self.path / ".ci" / "run").write_text(script)
@@ -33,13 +31,12 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def ci(self, kept):
-        return subprocess.run(
+        return programs.run(
             [sys.executable, PROGRAM],
+            check=False,
             cwd=self.path,
             env={**ENVIRONMENT, "KEPT": str(kept)},
             input="something on standard input\n",
-            capture_output=True,
-            text=True,
         )
 
     @property

@@ -12,7 +12,9 @@ import calico_diagnostics as diagnostics
 import pytest
 from calico_diagnostics import Part
 
-SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
+from tests.support import waiting
+
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 def python(code):
@@ -20,15 +22,7 @@ def python(code):
 
 
 def gather(*args, **kwargs):
-    return diagnostics.gather(*args, **{"deadline": 5, **kwargs})
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return diagnostics.gather(*args, **{"deadline": waiting.PATIENCE, **kwargs})
 
 
 # --- one part --------------------------------------------------------------------------------------
@@ -87,10 +81,9 @@ def test_what_is_too_long_is_cut(end, content):
 
 
 def test_one_that_writes_for_ever_is_ended_at_its_size():
-    begin = time.monotonic()
     found = gather(Part("x", ["yes"]), size=100000)
-    assert (len(found.content), found.truncated) == (100000, True)
-    assert time.monotonic() - begin < 3
+    # Not by its deadline, which would be an error.
+    assert (len(found.content), found.truncated, found.error) == (100000, True, None)
 
 
 @pytest.mark.parametrize("closes", [False, True])
@@ -99,30 +92,24 @@ def test_one_that_hangs_is_killed_with_its_children(tmp_path, closes):
     pids = tmp_path / "pids"
     code = (
         "import os, subprocess, sys, time\n"
-        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
-        "grandchild = subprocess.Popen(['sh', '-c', 'sleep 60 & echo $!; wait'], stdout=subprocess.PIPE)\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "grandchild = subprocess.Popen(['sh', '-c', 'sleep 600 & echo $!; wait'], stdout=subprocess.PIPE)\n"
         "last = grandchild.stdout.readline().decode()\n"
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}} {{grandchild.pid}} {{last}}')\n"
         "print('begun', flush=True)\n"
     )
     if closes:
         code += "os.close(1); os.close(2)\n"
-    found = gather(Part("x", python(code + "time.sleep(60)\n")), deadline=1.5)
+    found = gather(Part("x", python(code + "time.sleep(600)\n")), deadline=5)
     assert found.content == b"begun\n"
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 4
-    # Killed, they may take a moment to be gone.
-    until = time.monotonic() + 5
-    while any(map(alive, started)) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not [pid for pid in started if alive(pid)]
+    waiting.gone(started)
 
 
 def test_a_function_that_hangs_is_killed():
-    begin = time.monotonic()
-    found = gather(Part("x", function=lambda: time.sleep(60)), deadline=0.3)
+    found = gather(Part("x", function=lambda: time.sleep(600)), deadline=0.3)
     assert found.error == "it did not end within 0.3 s and was killed"
-    assert time.monotonic() - begin < 3
 
 
 # --- the bundle ------------------------------------------------------------------------------------
@@ -154,7 +141,7 @@ PARTS = [
 
 
 def test_where_half_of_it_is_broken_the_other_half_is_there(tmp_path):
-    found = made(tmp_path, PARTS, deadline=0.5, about={"formula": "abc"})
+    found = made(tmp_path, PARTS, deadline=5, about={"formula": "abc"})
     assert found["parts"] == 5
     assert sorted(found["failed"]) == ["hangs.txt", "missing.txt"]
     assert found["bytes"] == os.path.getsize(found["path"])
@@ -167,18 +154,16 @@ def test_where_half_of_it_is_broken_the_other_half_is_there(tmp_path):
     rows = {row["part"]: row for row in manifest["parts"]}
     assert list(rows) == [part.name for part in PARTS]
     assert rows["long.txt"]["truncated"] and not rows["good.txt"]["truncated"]
-    assert rows["hangs.txt"]["error"] == "it did not end within 0.5 s and was killed"
-    assert 0.5 <= rows["hangs.txt"]["seconds"] < 3
+    assert rows["hangs.txt"]["error"] == "it did not end within 5 s and was killed"
+    assert rows["hangs.txt"]["seconds"] >= 5
     assert rows["good.txt"]["bytes"] == 6
     assert rows["good.txt"]["command"] == "echo hello"
     assert os.listdir(tmp_path) == [os.path.basename(found["path"])]
 
 
 def test_all_parts_together_have_a_budget(tmp_path):
-    begin = time.monotonic()
     parts = [Part(f"{number}.txt", SLEEPS) for number in range(9)] + [Part("last.txt", ["true"])]
     found = made(tmp_path, parts, deadline=0.4, budget=1)
-    assert time.monotonic() - begin < 4
     assert "was killed" in found["failed"]["0.txt"]
     assert found["failed"]["last.txt"] == "not run: the time for all parts was used up"
 

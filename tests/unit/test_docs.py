@@ -4,12 +4,12 @@ import ast
 import functools
 import importlib
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.support import programs
 from tools import release
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 @functools.cache
 def tracked():
     """The repository's files, as git knows them."""
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    return [ROOT / name for name in done.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    listed = programs.run(["git", "ls-files", "-z"], cwd=ROOT).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
 def text_of(path):

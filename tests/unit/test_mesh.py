@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import calico_page
 import calico_report
 import pytest
 
+from tests.support import programs
 from tests.support.views import NOW, REFUSED, UNREACHABLE, Fleet
 
 
@@ -238,15 +238,15 @@ def planted():
     return fleet, expected
 
 
-def test_a_thousand_nodes_within_five_seconds():
+def test_a_thousand_nodes_within_five_seconds_of_processor_time():
     fleet, expected = planted()
     answers = fleet.answers()
-    begin = time.monotonic()
+    begin = time.process_time()
     mesh = calico_mesh.judge(answers, NOW)
     data = calico_report.data(mesh)
     calico_report.text(data, NOW)
     page = calico_page.page(mesh, data, NOW)
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert {(item["what"], tuple(item["nodes"])) for item in mesh.findings} == expected
     assert (mesh.sessions, mesh.established) == (499_500, 498_499)
     assert len(page) < 1_000_000
@@ -336,7 +336,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_a_thousand_nodes_within_500_megabytes():
     root = Path(__file__).parents[2]
     environment = {"PYTHONPATH": f"{root}:{root / '_utils'}"}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE], env=environment, capture_output=True, text=True, check=True
-    )
+    done = programs.run([sys.executable, "-c", MEASURE], env=environment)
     assert int(done.stdout) < 500 * 1024

@@ -13,6 +13,7 @@ import calico_schema
 import calico_settings
 import pytest
 
+from tests.support import waiting
 from tests.unit.test_container import CHAPTER
 
 IMAGE_ID = "67d95076197c837a9446e3b89e86847b5c5b6791f9d9e1e2c4f67de87f51251f"
@@ -130,9 +131,9 @@ def test_a_podman_that_is_not_there(monkeypatch, tmp_path):
 
 
 def test_a_podman_that_hangs(podman, tmp_path):
-    (tmp_path / "podman").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    (tmp_path / "podman").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
     with pytest.raises(calico_runtimes.EngineError, match="did not end within"):
-        calico_podman.container("calico-node", timeout=0.3)
+        waiting.ends(lambda: calico_podman.container("calico-node", timeout=0.3))
 
 
 def test_version_and_place(podman):

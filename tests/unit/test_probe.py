@@ -204,9 +204,9 @@ def test_a_long_table_is_read_in_no_time(proc):
         for port in range(1024, 61024)
     ]
     (proc / "net" / "tcp").write_text(TCP + "\n".join(lines) + "\n")
-    begin = time.monotonic()
+    begin = time.process_time()
     assert len(by_table([179, 9099], proc)) == 2
-    assert time.monotonic() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 # --- files of others -------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_a_short_secret_does_not_tear_words_apart():
 def test_much_text_takes_no_time_to_speak_of():
     """Each of these would take minutes were a pattern to look at each letter more than a few times."""
     scrub = known({"A_PASSWORD": "geheimnis"})
-    begin = time.monotonic()
+    begin = time.process_time()
     for piece in (
         "a" * 999 + " ",
         "password",
@@ -123,4 +123,4 @@ def test_much_text_takes_no_time_to_speak_of():
     ):
         scrub(piece * (1024 * 1024 // len(piece)))
     scrub("-----BEGIN RSA PRIVATE KEY-----" * 30000)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20

@@ -3,13 +3,13 @@
 import copy
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import minion as minion_support
+from tests.support import programs
 from tests.unit.test_container import CHAPTER
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def salt_call(tmp_path_factory):
         shutil.rmtree(directory / "cache", ignore_errors=True)
         (directory / "pillar" / "calico.sls").write_text("#!json\n" + json.dumps({"calico": pillar}))
         program = Path(sys.executable).with_name("salt-call")
-        done = subprocess.run(
+        done = programs.run(
             [
                 program,
                 f"--config-dir={directory}",
@@ -73,9 +73,7 @@ def salt_call(tmp_path_factory):
                 "--retcode-passthrough",
                 *arguments,
             ],
-            capture_output=True,
-            text=True,
-            timeout=240,
+            check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)["local"]

@@ -8,14 +8,28 @@ from tests.integration import fleet as fleets
 from tests.lab import processes, settings
 from tests.lab.lab import Lab, down, exclusive, made_with
 
+# What is alike in both generations: the profile that shows it in `make test`; the other does in `make matrix`.
+SHOWN_ON = {
+    "v2": ("test_faults.py", "test_plugins.py", "test_preflight.py"),
+    "v3": ("test_runner.py", "test_watch.py", "test_rollback.py", "test_certificates.py"),
+}
 # Calico 2.6 has no reflectors of its own, and salt-ssh knows nothing of generations: once is enough.
 ONLY_THIRD = ("test_topology.py", "test_ssh.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks decide
 def pytest_collection_modifyitems(config, items):
+    elsewhere = {
+        name
+        for profile, names in SHOWN_ON.items()
+        if profile != settings.from_environment().profile
+        for name in names
+    }
     for item in items:
         if "/integration/" in str(item.path):
             item.add_marker(pytest.mark.lab)
+            if item.path.name in elsewhere:
+                item.add_marker(pytest.mark.matrix)
     if settings.from_environment().profile == "v2":
         left = [item for item in items if item.path.name in ONLY_THIRD or item.get_closest_marker("third")]
         items[:] = [item for item in items if item not in left]

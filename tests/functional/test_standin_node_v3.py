@@ -14,7 +14,7 @@ import yaml
 from tests.lab.standins import etcdv3
 from tests.lab.standins.calicoctl import selectors
 from tests.lab.standins.node import build
-from tests.support import replay
+from tests.support import programs, replay
 from tests.support.calico_nodes import tls
 from tests.support.namespaces import Fabric
 from tests.support.waiting import PATIENCE
@@ -53,7 +53,7 @@ def fabric():
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
+def of_image(tmp_path_factory):
     """The programs as an image of that version has them."""
     directory = tmp_path_factory.mktemp("programs") / "calico-node"
     build.place_programs(directory, VERSION)
@@ -97,11 +97,11 @@ class Startups:
 
 
 @pytest.fixture(scope="module")
-def replayed(fabric, programs, server, client, pki, calicoctl_v3, tmp_path_factory):
+def replayed(fabric, of_image, server, client, pki, calicoctl_v3, tmp_path_factory):
     """{name of a recorded start: what the same start did here}, run in their order."""
     startups = Startups(
         fabric.hosts[0],
-        programs,
+        of_image,
         tmp_path_factory.mktemp("startup"),
         {
             "https://127.0.0.1:2999": f"https://{fabric.gateway}:9",
@@ -321,8 +321,8 @@ def environment(server, pki):
 
 
 @pytest.fixture
-def startups(fabric, programs, tmp_path):
-    return Startups(fabric.hosts[0], programs, tmp_path, {})
+def startups(fabric, of_image, tmp_path):
+    return Startups(fabric.hosts[0], of_image, tmp_path, {})
 
 
 @pytest.fixture
@@ -350,10 +350,10 @@ print(birdconf.render(snapshot, sys.argv[1], int(sys.argv[2]), process.generatio
 
 
 @pytest.fixture(scope="module")
-def configured(server, pki, programs):
+def configured(server, pki, of_image):
     """configured(node, version=4) -> the text of BIRD's configuration on that node."""
     environment = {
-        "PYTHONPATH": str(programs),
+        "PYTHONPATH": str(of_image),
         "ETCD_ENDPOINTS": server.endpoint,
         **tls(pki),
     }

@@ -11,7 +11,7 @@ import subprocess
 
 from tests.integration import fleet as fleets
 from tests.integration.slow import SlowProxy
-from tests.lab import docker
+from tests.lab import docker, network
 from tests.support import pki, programs
 from tests.support.waiting import until
 
@@ -115,7 +115,7 @@ def etcd_frozen(matrix):
 def etcd_slow(matrix):
     """The same etcd, moved to another port; where it was before, answers take two seconds."""
     etcd = matrix.lab.etcd
-    port = etcd.port + 1
+    port = network.free_port(etcd.address, etcd.port + 1)
     etcd.stop()
     proxy = SlowProxy((etcd.address, etcd.port), (etcd.address, port))
     try:

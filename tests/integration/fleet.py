@@ -106,7 +106,8 @@ class Fleet:
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._tidy, self.hosts))
         self.lab.master.wait_for(names)
-        self.lab.salt(names, "beacons.delete", "calico_bgp")
+        for beacon in ("calico_bgp", "status"):
+            self.lab.salt(names, "beacons.delete", beacon)
         self.generation.empty()
 
     def _at_rest(self):

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.integration import fleet as fleets
 from tests.lab import __main__ as command
 from tests.lab import (
     checks,
@@ -423,6 +425,62 @@ def test_hosts_of_an_earlier_command_stay_or_are_removed(monkeypatch, count, exa
     found = lab.Lab(count=count, exactly=exactly, chosen=settings.from_environment({}))
     assert found._wanted([hosts.Host(f"node{n}", f"10.96.0.{10 + n}") for n in range(1, there + 1)]) == wanted
     assert gone == removed
+
+
+# --- where the integration tests begin ---------------------------------------------------------------
+
+
+class Recorder:
+    """A lab, a host and a datastore that only note what is done to them, in order."""
+
+    name, address = "node1", "10.96.0.11"
+
+    def __init__(self, runs):
+        self.hosts, self.master, self.done, self._runs = [self], self, [], iter(runs)
+
+    def salt(self, names, function, *_arguments):
+        self.done.append(function)
+        return next(self._runs) if function == "saltutil.is_running" else {}
+
+    def exec(self, command, check=True):
+        self.done.append("tidied" if "systemctl" in command else "looked at")
+        return subprocess.CompletedProcess([], 0, "2: eth0 inet 10.96.0.11/24")
+
+    def wait_for(self, names):
+        self.done.append("answers")
+
+    def empty(self):
+        self.done.append("emptied")
+
+    def restart(self):
+        self.done.append("restarted")
+
+
+def settled(monkeypatch, *runs):
+    here = Recorder(runs)
+    monkeypatch.setattr(fleets.generations, "of", lambda lab: here)
+    fleets.Fleet(here).settle()
+    return here.done
+
+
+def test_tests_begin_when_nothing_runs_any_more_and_the_datastore_is_empty(monkeypatch, quick):
+    running, silent, rests = {"node1": [{"fun": "state.apply"}]}, {}, {"node1": []}
+    done = settled(monkeypatch, running, silent, rests)
+    asked = ["saltutil.is_running"] * 3
+    assert done == [*asked, "tidied", "looked at", "answers", *["beacons.delete"] * 2, "emptied"]
+
+
+def test_a_host_whose_address_a_killed_test_has_changed_is_restarted(monkeypatch, quick):
+    monkeypatch.setattr(Recorder, "address", "10.96.0.12")
+    assert "restarted" in settled(monkeypatch, {"node1": []})
+
+
+def test_what_tidies_a_host_is_a_script_and_does_not_end_itself():
+    script = fleets.TIDY.format(name="node1")
+    programs.run(["sh", "-n"], input=script)
+    patterns = re.findall(r"pkill \S+ -f '([^']+)'", script)
+    assert patterns
+    assert not [pattern for pattern in patterns if re.search(pattern, script)]
 
 
 # --- nothing is printed that is not for the reader --------------------------------------------------

@@ -8,7 +8,7 @@ from tests.integration import fleet as fleets
 from tests.lab import processes, settings
 from tests.lab.lab import Lab, down, exclusive, made_with
 
-# What is alike in both generations: the profile that shows it in `make test`; the other does in `make matrix`.
+# Alike in both generations: the profile that shows it in `make test`. The other one does in `make matrix`.
 SHOWN_ON = {
     "v2": ("test_faults.py", "test_plugins.py", "test_preflight.py"),
     "v3": ("test_runner.py", "test_watch.py", "test_rollback.py", "test_certificates.py"),

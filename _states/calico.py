@@ -32,13 +32,13 @@ def checked(name):
         Any text.
 
     What is wrong fails the state, with every finding in its comment; what is only doubtful is shown
-    as a warning. Put it first, with ``failhard``, so that a run stops before it changes anything.
+    as a warning. Let the states that shall not run then require it. With ``failhard`` it would also end
+    what is not Calico's.
 
     .. code-block:: yaml
 
         Settings and host are fit for Calico:
-          calico.checked:
-            - failhard: true
+          calico.checked: []
     """
     ret = _report(name)
     try:
@@ -706,8 +706,7 @@ def node_unused(name):
     .. code-block:: yaml
 
         The node has no workloads:
-          calico.node_unused:
-            - failhard: true
+          calico.node_unused: []
     """
     ret = _report(name)
     try:

@@ -4,10 +4,9 @@
 include:
   - calico.preflight
 
-# First of all changes: where the image cannot be had, nothing else has been touched.
+# First of all changes, and all others require it: where the image cannot be had, nothing else is touched.
 calico/node's image is on the host:
   calico.image_present:
-    - failhard: true
     - require:
       - sls: calico.preflight
 

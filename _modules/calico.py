@@ -2450,7 +2450,7 @@ def _write(checked, steps):
         calico_ctl.delete(removals, **how)
 
 
-def get(kind, name=None):
+def get(kind, name=None, node=None, namespace=None):
     """
     Resources of one kind in the datastore, in the words of calicoctl.
 
@@ -2459,6 +2459,10 @@ def get(kind, name=None):
         directly; for any other kind calicoctl is asked (text).
     name
         Only the one with this name; a pool's is also its network, a peer's its address (text).
+    node
+        Only those of this node, as a peer may be; empty for those of no node (text).
+    namespace
+        Only those in this namespace, for kinds that have them (text).
 
     Returns a list of resources (dicts), empty where there is none.
 
@@ -2482,14 +2486,38 @@ def get(kind, name=None):
         found = _calicoctl(_list_kind, kind)
     else:
         found = _cluster(checked, calico_datastore.KINDS[kind]).resources.get(kind, [])
-    if name is None:
-        return found
-    return [item for item in found if name in _names(item)]
+    return calico_resources.meant(found, name, node, namespace)
 
 
-def _names(resource):
-    parts = {**(resource.get("spec") or {}), **(resource.get("metadata") or {})}
-    return [parts[key] for key in ("name", "cidr", "peerIP") if key in parts]
+def find(kind, name, node=None, namespace=None):
+    """
+    The one resource of this name, in the words of calicoctl.
+
+    kind
+        As for :func:`get` (text).
+    name
+        As for :func:`get` (text).
+    node
+        As for :func:`get` (text).
+    namespace
+        As for :func:`get` (text).
+
+    Returns a list with that resource, empty where there is none.
+
+    Raises CommandExecutionError where several go by that name, saying what tells them apart, and where none
+    of the kind can.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.find bgpPeer 10.0.0.9 node=node1
+    """
+    found = get(kind, name, node, namespace)
+    wrong = calico_resources.not_one(found, kind, name)
+    if wrong:
+        raise CommandExecutionError(wrong)
+    return found
 
 
 def version():
@@ -2561,7 +2589,7 @@ def apply(resource, allow=None):
     return _one(converge("resource", [resource], allow=allow))
 
 
-def delete(kind, name, allow=None):
+def delete(kind, name, allow=None, node=None, namespace=None):
     """
     Remove a resource from the datastore, within the safety rules.
 
@@ -2571,6 +2599,10 @@ def delete(kind, name, allow=None):
         Its name; a pool's is also its network, a peer's its address (text).
     allow
         Dangerous changes that are to be made nevertheless (list of text), see :func:`plan`.
+    node
+        The node whose it is, where another peer has the same address; empty for the one of all nodes (text).
+    namespace
+        Its namespace, where another one has a resource of that name (text).
 
     Returns True if it was removed, False where there was none.
 
@@ -2582,9 +2614,7 @@ def delete(kind, name, allow=None):
 
         salt node1 calico.delete ipPool 10.1.0.0/16
     """
-    found = get(kind, name)
-    if len(found) > 1:
-        raise CommandExecutionError("%d resources of kind %s go by %s" % (len(found), kind, name))
+    found = find(kind, name, node, namespace)
     return bool(found) and bool(_one(converge("resource", absent=found, allow=allow)))
 
 

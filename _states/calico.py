@@ -597,7 +597,7 @@ def resource_present(name, resource, allow=None):
     return _one(name, "%s" % name, "resource", wanted=[resource], allow=allow)
 
 
-def resource_absent(name, kind, allow=None):
+def resource_absent(name, kind, allow=None, node=None, namespace=None):
     """
     A resource is not in the datastore.
 
@@ -607,6 +607,10 @@ def resource_absent(name, kind, allow=None):
         Its kind as calicoctl prints it (text).
     allow
         Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+    node
+        The node whose it is, where another peer has the same address; empty for the one of all nodes (text).
+    namespace
+        Its namespace, where another one has a resource of that name (text).
 
     .. code-block:: yaml
 
@@ -615,7 +619,7 @@ def resource_absent(name, kind, allow=None):
             - kind: GlobalNetworkPolicy
     """
     try:
-        found = __salt__["calico.get"](kind, name)
+        found = __salt__["calico.find"](kind, name, node=node, namespace=namespace)
     except CommandExecutionError as err:
         return _failed(_report(name), err)
     return _one(name, "%s %s" % (kind, name), "resource", absent=found, allow=allow)

@@ -650,7 +650,8 @@ def image_load():
     Returns what :func:`image` returns afterwards.
 
     Raises CommandExecutionError where the image cannot be had, or is not the one that
-    ``calico:image_digest`` names.
+    ``calico:image_digest`` names: then the name is taken from it again, so that no restart can start it. It
+    goes back to the image that runs, if that had it before.
 
     CLI Example:
 
@@ -660,6 +661,7 @@ def image_load():
     """
     checked = _settings()
     archive = checked["image_archive"]
+    before = image()
     if archive:
         path = __salt__["cp.cache_file"](archive) if archive.startswith("salt://") else archive
         if not path or not os.path.isfile(path):
@@ -673,10 +675,28 @@ def image_load():
             "calico:image_archive: %s was loaded but holds no image %s" % (archive, result["name"])
         )
     if not result["accepted"]:
+        done = _take_back(checked, before, result)
         raise CommandExecutionError(
-            "calico:image_digest: %s is %s, not %s" % (result["name"], result["id"], checked["image_digest"])
+            "calico:image_digest: %s is %s, not %s: %s"
+            % (result["name"], result["id"], checked["image_digest"], done)
         )
     return result
+
+
+def _take_back(checked, before, refused):
+    """A refused image loses its name, for the unit starts what has it; what was done (text)."""
+    name = refused["name"]
+    try:
+        runs = (_running_container(checked) or {}).get("Image")
+        if runs == refused["id"]:
+            return "it is what runs, and was left in place"
+        if before["id"] and before["id"] == runs:
+            _runtime(checked, "tag", before["id"], name)
+            return "the name is that of the image again which runs"
+        _runtime(checked, "rmi", name)
+    except CommandExecutionError as err:
+        return "it could not be taken away: %s" % err
+    return "it was taken away again"
 
 
 def drift():

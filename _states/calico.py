@@ -83,9 +83,20 @@ def image_present(name):
             return dict(ret, result=None, comment="%s would be loaded" % before["name"])
         after = __salt__["calico.image_load"]()
     except CommandExecutionError as err:
-        return _failed(ret, err)
+        return dict(_failed(ret, err), changes=_image_changes(before))
     ret["changes"] = {after["name"]: {"old": before["id"], "new": after["id"]}}
     return dict(ret, comment="%s was loaded" % after["name"])
+
+
+def _image_changes(before):
+    """What a load that failed has left behind."""
+    try:
+        after = __salt__["calico.image"]()
+    except CommandExecutionError:
+        return {}
+    if after["id"] == before["id"]:
+        return {}
+    return {after["name"]: {"old": before["id"], "new": after["id"]}}
 
 
 def container_current(name):

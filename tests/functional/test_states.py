@@ -604,6 +604,50 @@ def test_the_image_must_have_the_digest(minion, give, engine, image, accepted):
     assert ("calico:image_digest" in found["comment"]) is not accepted
 
 
+@pytest.mark.parametrize("how", ["pulled", "loaded"])
+def test_an_image_that_is_refused_can_never_be_started(minion, give, engine, tmp_path, how):
+    (tmp_path / "node.tar").write_bytes(b"image")
+    engine.knows(pullable=IMAGE, loads=IMAGE)
+    give(image_digest=OTHER, **({"image_archive": str(tmp_path / "node.tar")} if how == "loaded" else {}))
+    for _again in range(2):
+        found = minion.state("calico.image_present")
+        assert (found["result"], found["changes"]) == (False, {})
+        assert "it was taken away again" in found["comment"]
+        assert engine.state["images"] == {}
+
+
+def test_a_refused_image_does_not_take_the_place_of_the_one_that_runs(minion, give, engine):
+    before = {"Id": LOADED, "RepoDigests": []}
+    running = {"Id": "1" * 64, "Image": LOADED, "State": {"Running": True}, "Config": {}}
+    engine.knows(images={IMAGE: before, "x": before}, containers={"calico-node": running}, pullable=IMAGE)
+    give(image_digest=OTHER)
+    found = minion.state("calico.image_present")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "the name is that of the image again which runs" in found["comment"]
+    assert engine.state["images"][IMAGE] == before
+
+
+def test_a_refused_image_that_runs_is_left_in_place(minion, give, engine):
+    running = {"Id": "1" * 64, "Image": PULLED, "State": {"Running": True}, "Config": {}}
+    engine.knows(images={IMAGE: {"Id": PULLED}}, containers={"calico-node": running}, pullable=IMAGE)
+    give(image_digest=OTHER)
+    found = minion.state("calico.image_present")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "it is what runs" in found["comment"]
+    assert engine.state["images"][IMAGE]["Id"] == PULLED
+
+
+def test_the_unit_starts_nothing_that_it_would_have_to_pull(minion, give):
+    found = minion.state_of_sls("calico-node's unit is written", "calico.config")
+    assert found["result"] is True
+    lines = minion.path("/etc/systemd/system/calico-node.service").read_text().splitlines()
+    (asked,) = [number for number, line in enumerate(lines) if " image inspect " in line]
+    # No `-` before the program: where it fails, nothing is started.
+    assert lines[asked].startswith("ExecStartPre=/")
+    assert lines[asked].endswith(" --format=present " + IMAGE)
+    assert lines[asked + 1].startswith("ExecStart=")
+
+
 @pytest.fixture
 def container(minion, give, engine, datastore):
     """

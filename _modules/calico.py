@@ -22,7 +22,7 @@ import sys
 import time
 
 import salt.utils.path
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # A plain import would keep the helpers of the release before this one for as long as the process
 # lives: they are read anew whenever the loader reads this file anew.
@@ -284,6 +284,18 @@ def _read(path, where):
             return file.read()
     except OSError as err:
         raise CommandExecutionError("%s: cannot read %s: %s" % (where, path, err.strerror)) from err
+
+
+def _argument(name, kind, value):
+    """A finished argument of a function; one of the wrong kind is refused in the settings' own words."""
+    try:
+        return kind(value)
+    except calico_values.Refused as err:
+        raise SaltInvocationError("%s: got %r; accepted: %s" % (name, value, err)) from None
+
+
+def _timeout(value):
+    return _argument("timeout", calico_values.seconds, value)
 
 
 def settings():
@@ -983,6 +995,7 @@ def sockets(port=179):
 
         salt '*' calico.sockets
     """
+    port = _argument("port", calico_values.integer(1, 65535), port)
     return _host_reading(calico_host.sockets, port=port)
 
 
@@ -1021,6 +1034,8 @@ def watched(before=None, settle=30, most=50):
 
         salt '*' calico.watched
     """
+    _argument("settle", calico_values.seconds, settle)
+    _argument("most", calico_values.integer(0, 1000000), most)
     seen = {
         "node": _any_node_name(),
         "birds": _watched_birds() if _backend() == "bird" else {},
@@ -1307,6 +1322,7 @@ def rollout(timeout=0, pending=False):
 
         salt '*' calico.rollout
     """
+    end = time.monotonic() + _timeout(timeout)
     checked = _settings()
     end = time.monotonic() + timeout
     while True:
@@ -1460,8 +1476,7 @@ def hold_routes(seconds=900):
 
         salt '*' calico.hold_routes 300
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
-        raise CommandExecutionError("seconds: got '%s'; accepted: a whole number from 1" % (seconds,))
+    _argument("seconds", calico_values.integer(1, calico_values.DAY), seconds)
     _end_hold()
     removal = "; ".join(" ".join(calico_hold.removal(family)) for family in BIRD_SOCKETS)
     timer = ["systemd-run", "--quiet", "--collect", "--unit=" + HOLD, "--on-active=%d" % seconds]
@@ -1657,6 +1672,7 @@ def ready(timeout=0, exact=False, brief=False):
 
         salt '*' calico.ready timeout=30
     """
+    _timeout(timeout)
     checked = _settings()
     begin = time.monotonic()
     while True:
@@ -1834,6 +1850,7 @@ def registered(timeout=0):
 
         salt '*' calico.registered
     """
+    end = time.monotonic() + _timeout(timeout)
     checked = _settings()
     name = _node_name(checked)
     end = time.monotonic() + timeout
@@ -2003,6 +2020,8 @@ def roll_back(timeout=None):
 
         salt node1 calico.roll_back timeout=60
     """
+    if timeout is not None:
+        _timeout(timeout)
     checked = _settings()
     good = _kept(LAST_GOOD, calico_rollback.unpack)
     if not good:

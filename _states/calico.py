@@ -7,7 +7,7 @@ or daemon that gives no answer is a failure that says so, never "absent".
 Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 """
 
-from salt.exceptions import CommandExecutionError, SaltException
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
 __virtualname__ = "calico"
 
@@ -18,6 +18,17 @@ def __virtual__():
 
 def _report(name):
     return {"name": name, "result": True, "comment": "", "changes": {}}
+
+
+_KINDS = {"a mapping": dict, "a list": list, "text": str, "true or false (without quotes)": bool}
+
+
+def _misuse(**given):
+    """What is wrong with arguments, each ``(value, what is accepted)``; None where nothing is."""
+    for name, (value, accepted) in given.items():
+        if value is not None and not isinstance(value, _KINDS[accepted]):
+            return "%s: got %r; accepted: %s" % (name, value, accepted)
+    return None
 
 
 def _failed(ret, err):
@@ -199,8 +210,12 @@ def node_registered(name, timeout=None):
     if __opts__["test"]:
         return dict(ret, result=None, comment="Would wait until the node has registered")
     try:
-        timeout = timeout or __salt__["calico.settings"]()["ready"]["timeout"]
+        if timeout is None:
+            timeout = __salt__["calico.settings"]()["ready"]["timeout"]
         found = __salt__["calico.registered"](timeout=timeout)
+    except SaltInvocationError as err:
+        # Nothing was looked at: no reason to take anything back.
+        return _failed(ret, err)
     except CommandExecutionError as err:
         return _recovered(ret, str(err))
     if found["registered"]:
@@ -237,6 +252,8 @@ def node_ready(name, timeout=None):
         elif timeout is None:
             timeout = __salt__["calico.settings"]()["ready"]["timeout"]
         found = __salt__["calico.ready"](timeout=timeout)
+    except SaltInvocationError as err:
+        return _failed(ret, err)
     except CommandExecutionError as err:
         # On the first run in test mode there is nothing yet that could be ready.
         if __opts__["test"]:
@@ -353,6 +370,9 @@ def pool_absent(name, force=False, allow=None):
         172.21.0.0/16:
           calico.pool_absent: []
     """
+    wrong = _misuse(force=(force, "true or false (without quotes)"), allow=(allow, "a list"))
+    if wrong:
+        return _failed(_report(name), wrong)
     allow = [*(allow or ()), *(["pool_in_use"] if force else [])]
     return _one(name, "Pool %s" % name, "pool", absent=[{"cidr": name}], allow=allow)
 
@@ -426,6 +446,9 @@ def bgp_peer_present(
             - as_number: 64601
             - node_selector: rack == "1"
     """
+    wrong = _misuse(name=(name, "text"), settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = _peer_words(name, peer_ip, node, node_selector, peer_selector)
     words.update(_given({"as_number": as_number}), **(settings or {}))
     return _one(name, "Peer %s" % name, "peer", wanted=[words], allow=allow)
@@ -450,6 +473,9 @@ def bgp_peer_absent(name, peer_ip=None, node=None, allow=None):
           calico.bgp_peer_absent:
             - node: node1
     """
+    wrong = _misuse(name=(name, "text"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = _peer_words(name, peer_ip, node, None, None)
     return _one(name, "Peer %s" % name, "peer", absent=[words], allow=allow)
 
@@ -525,6 +551,9 @@ def bgp_configuration(name, mesh=None, as_number=None, settings=None, allow=None
             - mesh: false
             - as_number: 64900
     """
+    wrong = _misuse(settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = dict(settings or {}, **_given({"mesh": mesh, "as_number": as_number}))
     return _of_pillar(name, "BGP configuration", "bgp", words and dict(words, name=name), allow)
 
@@ -551,6 +580,9 @@ def felix_configuration(name, settings=None, allow=None):
                 LogSeverityScreen: warning
                 IpInIpMtu: 1400
     """
+    wrong = _misuse(settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = settings and dict(settings, name=name)
     return _of_pillar(name, "Felix configuration", "felix", words, allow)
 
@@ -684,6 +716,9 @@ def _all(name, what, section, items, prune, allow):
             items = __salt__["calico.declared"]()[section]
         except CommandExecutionError as err:
             return _failed(_report(name), err)
+    wrong = _misuse(**{section: (items, "a list")})
+    if wrong:
+        return _failed(_report(name), wrong)
     return _converge(name, "All %d %s" % (len(items), section), what, wanted=items, prune=prune, allow=allow)
 
 

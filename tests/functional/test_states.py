@@ -820,3 +820,86 @@ def test_only_an_empty_directory_is_removed(minion, give):
     assert minion.state("calico.empty_directory_absent", "/etc/calico/ssl")["result"] is True
     assert not directory.exists()
     assert minion.state("calico.empty_directory_absent", "/etc/calico/ssl")["changes"] == {}
+
+
+# --- a dead cluster --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(minion, give, formula_pki, tmp_path):
+    """etcd is gone, the certificate has expired, and docker does not run."""
+    shutil.copytree(formula_pki, tmp_path / "pki")
+    pki_support.issue(tmp_path / "pki", "calico", days=-1, begins=-2)
+    give(etcd={"endpoints": ["https://127.0.0.1:1"], "tls": pki_support.client(tmp_path / "pki")})
+
+
+def test_a_clean_of_a_dead_cluster_asks_for_settings_alone(minion, dead):
+    chunks = minion.call("state.show_low_sls", "calico.clean")
+    assert {chunk["fun"] for chunk in chunks if chunk["state"] == "calico"} == {
+        "checked",
+        "container_absent",
+        "empty_directory_absent",
+    }
+    for _again in range(2):
+        found = minion.state_of_sls("The settings are right", "calico.clean")
+        assert (found["result"], found["changes"]) == (True, {})
+        found = minion.state_of_sls("calico-node's container is gone", "calico.clean")
+        assert (found["result"], found["changes"]) == (True, {})
+        assert "docker does not run" in found["warnings"][0]
+    assert minion.state("calico.checked")["result"] is False
+
+
+def test_what_needs_the_datastore_says_so_before_anything_is_stopped(minion, dead, give):
+    give(etcd={"endpoints": ["http://127.0.0.1:1"]}, clean={"datastore": True})
+    found = minion.state_of_sls("The node has no workloads", "calico.clean")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "connection refused" in found["comment"]
+    assert "set calico:clean:datastore to false" in found["comment"]
+    stopped = [
+        chunk
+        for chunk in minion.call("state.show_low_sls", "calico.clean")
+        if chunk["__id__"] == "calico-node is stopped"
+    ]
+    assert {"calico": "The node has no workloads"} in stopped[0]["require"]
+
+
+# --- arguments -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", ["120", -1, True, [5], 1e9, "soon"])
+@pytest.mark.parametrize("state", ["node_ready", "node_registered"])
+def test_a_timeout_of_another_kind_is_refused_in_words(minion, give, state, timeout):
+    found = minion.state(f"calico.{state}", timeout=timeout)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"].startswith(f"timeout: got {timeout!r}; accepted: a number of seconds")
+
+
+@pytest.mark.parametrize("function", ["ready", "registered", "roll_back", "rollout"])
+def test_a_function_refuses_it_too(minion, give, function):
+    with pytest.raises(minion_support.Failed, match="timeout: got '120'; accepted: a number") as caught:
+        minion.call(f"calico.{function}", timeout="120")
+    assert caught.value.kind == "SaltInvocationError"
+
+
+@pytest.mark.parametrize(
+    ("state", "arguments"),
+    [
+        ("bgp_peer_present", {"settings": "text"}),
+        ("bgp_peer_present", {"settings": ["a"]}),
+        ("bgp_configuration", {"settings": "text"}),
+        ("felix_configuration", {"settings": ["a"]}),
+        ("node_labels", {"labels": "text"}),
+        ("pool_absent", {"force": "yes"}),
+        ("pool_absent", {"allow": "pool_in_use"}),
+        ("pool_present", {"allow": "pool_in_use"}),
+        ("pools_exact", {"pools": "text"}),
+        ("bgp_peers_exact", {"peers": {"a": 1}}),
+        ("resources_present", {"resources": 5}),
+        ("resource_present", {"resource": "text"}),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_words(minion, give, datastore, state, arguments):
+    found = minion.state(f"calico.{state}", CIDR, **arguments)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "accepted" in found["comment"] and "Traceback" not in found["comment"]
+    assert contents(datastore) == {}

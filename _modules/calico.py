@@ -389,7 +389,7 @@ def calicoctl_configuration():
 # --- preflight -------------------------------------------------------------------------------------
 
 
-def check():
+def check(saltenv=None, host=True):
     """
     Are the settings right and is this host fit for Calico? Nothing is changed.
 
@@ -408,13 +408,15 @@ def check():
 
         salt '*' calico.check
     """
-    findings = _check()
+    if saltenv:
+        _memory().saltenv = saltenv
+    findings = _check(host)
     if any(finding["level"] == "error" for finding in findings):
         __context__["retcode"] = 1
     return findings
 
 
-def _check():
+def _check(host=True):
     try:
         checked = _of_this_host(calico_settings.check(_pillar(), __grains__.get("os_family")))
     except calico_settings.SettingsError as err:
@@ -792,6 +794,49 @@ def container_id():
     """
     found = _container()
     return found["Id"] if found else None
+
+
+def runtime_down():
+    """
+    Why there is nobody to ask about containers: the runtime does not run, or is not installed (text). None
+    where it runs.
+
+    Raises CommandExecutionError where it runs, but gives no answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.runtime_down
+    """
+    try:
+        _engine().version(timeout=COMMAND_DEADLINE)
+    except calico_runtimes.NotRunning as err:
+        return str(err)
+    except calico_runtimes.EngineError as err:
+        raise CommandExecutionError(str(err)) from err
+    return None
+
+
+def forget_unit():
+    """
+    systemd reads its units anew, and does not remember that calico-node's has failed: one that did could not
+    be loaded again after its file was removed and written anew.
+
+    Returns True.
+
+    Raises CommandExecutionError where systemd refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forget_unit
+    """
+    _systemctl("daemon-reload")
+    # It refuses where there is no such unit any more, which is as good.
+    _command(["systemctl", "reset-failed", UNIT])
+    return True
 
 
 def container_remove():

@@ -35,7 +35,7 @@ def _failed(ret, err):
     return dict(ret, result=False, comment=str(err), changes={})
 
 
-def checked(name):
+def checked(name, host=True):
     """
     The settings are right and the host is fit for Calico; nothing is changed.
 
@@ -64,7 +64,7 @@ def checked(name):
         ret["result"] = False
         ret["comment"] = "Nothing has been changed.\n" + "\n".join(errors)
     else:
-        ret["comment"] = "Settings and host are fit for Calico"
+        ret["comment"] = "Settings and host are fit for Calico" if host else "The settings are right"
     return ret
 
 
@@ -763,7 +763,8 @@ def node_unused(name):
         node = __salt__["calico.node_name"]()
         found = __salt__["calico.plan"]("node", absent=[{"name": node}])
     except CommandExecutionError as err:
-        return _failed(ret, err)
+        do = "To take Calico off this host alone, set calico:clean:datastore to false."
+        return _failed(ret, "%s\nNothing has been changed. %s" % (err, do))
     if found["refused"]:
         return dict(ret, result=False, comment="\n".join(found["refused"]))
     return dict(ret, comment="Node %s has no workloads" % node)
@@ -804,6 +805,10 @@ def container_absent(name):
     """
     ret = _report(name)
     try:
+        down = __salt__["calico.runtime_down"]()
+        if down:
+            left = "%s. What it has kept of calico-node can be removed once it runs: apply this again" % down
+            return dict(ret, comment="Nobody can be asked for the container", warnings=[left])
         found = __salt__["calico.container_id"]()
         if not found:
             return dict(ret, comment="There is no such container")

@@ -41,6 +41,8 @@ def checked(name, host=True):
 
     name
         Any text.
+    host
+        False looks at the settings alone, neither at the host nor at the datastore (bool).
 
     What is wrong fails the state, with every finding in its comment; what is only doubtful is shown
     as a warning. Let the states that shall not run then require it. With ``failhard`` it would also end
@@ -53,7 +55,8 @@ def checked(name, host=True):
     """
     ret = _report(name)
     try:
-        findings = __salt__["calico.check"]()
+        # `salt://` files are looked for where the states of this run come from, now and later.
+        findings = __salt__["calico.check"](saltenv=__env__, host=host)
     except CommandExecutionError as err:
         return _failed(ret, err)
     errors = [_finding(item) for item in findings if item["level"] == "error"]
@@ -798,6 +801,9 @@ def container_absent(name):
     name
         Any text.
 
+    Where the runtime does not run, no container of it can be asked for: a warning says so, and nothing is
+    changed.
+
     .. code-block:: yaml
 
         calico-node's container is gone:
@@ -838,14 +844,55 @@ def plugins_absent(name):
         found = __salt__["calico.plugins"]()
         if not found:
             return dict(ret, comment="None of the archive's plugins are installed")
-        ret["changes"] = {"removed": found}
         if __opts__["test"]:
-            return dict(ret, result=None, comment="%d plugins would be removed" % len(found))
-        for path in found:
-            __salt__["file.remove"](path)
+            changes = {"removed": found}
+            return dict(ret, result=None, changes=changes, comment="%d plugins would be removed" % len(found))
     except CommandExecutionError as err:
         return _failed(ret, err)
+    removed, failed = [], []
+    for path in found:
+        try:
+            __salt__["file.remove"](path)
+            removed.append(path)
+        except SaltException as err:
+            failed.append("%s cannot be removed: %s" % (path, err))
+    if removed:
+        ret["changes"] = {"removed": removed}
+    if failed:
+        return dict(ret, result=False, comment="\n".join(failed))
     return dict(ret, comment="%d plugins were removed" % len(found))
+
+
+def plugins_present(name):
+    """
+    The CNI plugins of ``calico:cni:plugins:source`` are in ``/opt/cni/bin``: as they are in the archive,
+    root's and with mode 0755, as their directories are. Others stay as they are.
+
+    name
+        Any text.
+
+    Nothing is taken from an archive that is another one than its hash says. Changes are
+    ``{path: {old, new}}``; what was done before something failed is among them.
+
+    .. code-block:: yaml
+
+        CNI plugins are installed:
+          calico.plugins_present: []
+    """
+    ret = _report(name)
+    try:
+        due = __salt__["calico.plugins_due"]()
+        if not due:
+            return dict(ret, comment="All plugins are as in the archive, and root's")
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=due, comment="The plugins would be installed")
+        done = __salt__["calico.plugins_install"]()
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    ret["changes"] = done["changes"]
+    if done["failed"]:
+        return dict(ret, result=False, comment=done["failed"])
+    return dict(ret, comment="The plugins were installed")
 
 
 def empty_directory_absent(name):
@@ -868,7 +915,9 @@ def empty_directory_absent(name):
     ret["changes"] = {"removed": name}
     if __opts__["test"]:
         return dict(ret, result=None, comment="%s would be removed" % name)
-    __salt__["file.rmdir"](name)
+    done = __salt__["file.rmdir"](name)
+    if done is not True:
+        return dict(ret, result=False, changes={}, comment="%s cannot be removed: %s" % (name, done))
     return dict(ret, comment="%s was removed" % name)
 
 

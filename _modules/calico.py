@@ -494,6 +494,8 @@ def _check(host=True):
     # With certificates that cannot work, what etcd says of them would only be said twice.
     useless = any(item["level"] == "error" and "calico:etcd" in item["what"] for item in findings)
     findings.extend(_check_sources(checked))
+    program = checked["calicoctl"]["path"]
+    findings.extend(calico_preflight.of_calicoctl_path(program, os.path.isdir(program)))
     findings.extend(_check_runtime(checked))
     findings.extend(calico_preflight.of_room([calico_probe.room("/etc"), calico_probe.room("/var")]))
     cluster = None

@@ -145,6 +145,15 @@ def of_source(path, source, source_hash, found):
     return [finding(what + "_hash", seen, "Give the hash of the file that is meant")] if seen else []
 
 
+def of_calicoctl_path(path, is_directory):
+    """A directory in the place of the program itself."""
+    if not is_directory:
+        return []
+    return [
+        finding("calico:calicoctl:path", "%s is a directory" % path, "Give the path of the program itself")
+    ]
+
+
 # --- the runtime, and room -------------------------------------------------------------------------
 
 

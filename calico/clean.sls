@@ -60,7 +60,9 @@ calico-node's files are gone:
 {%- for certificate in certificates %}
       - {{ certificate.path }}
 {%- endfor %}
-{%- if calico.calicoctl.source %}
+{#- A directory that was given by mistake would go with all that others have in it. #}
+{%- if calico.calicoctl.source and calico.calicoctl.path is string
+       and not salt["file.directory_exists"](calico.calicoctl.path) %}
       - {{ calico.calicoctl.path | json }}
 {%- endif %}
     - require:

@@ -444,6 +444,7 @@ def test_a_host_that_is_fit(minion, fit):
         ({"cni__mtu": 7, "node__ip": "x"}, ["calico:cni:mtu: got 7", "calico:node:ip"]),
         ({"etcd__tls__ca": "/no/such/ca.pem"}, ["calico:etcd:tls", "/no/such/ca.pem"]),
         ({"etcd__tls__ca": "salt://no/ca.pem"}, ["calico:etcd:tls", "salt://no/ca.pem"]),
+        ({"calicoctl__path": "/etc"}, ["calico:calicoctl:path: /etc is a directory"]),
         ({"image_archive": "/no/image.tar"}, ["calico:image_archive", "/no/image.tar"]),
         ({"image_archive": "salt://no/image.tar"}, ["calico:image_archive", "salt://no/image.tar"]),
     ],

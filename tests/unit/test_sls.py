@@ -28,6 +28,7 @@ INNER = [
     ("cni", "plugins"),
     ("cni", "plugins", "source"),
     ("calicoctl", "source"),
+    ("calicoctl", "path"),
     ("network", "pools"),
     ("network", "managed_by"),
     ("network", "mesh"),
@@ -265,6 +266,17 @@ def test_parts_that_nobody_asked_for_have_no_states(minion):
     assert ids - {chunk["__id__"] for chunk in off} == {"CNI is configured"}
     nobody = states_of(minion, with_value(("network", "managed_by"), "other*"), "calico")
     assert "pool_present" not in {chunk["fun"] for chunk in nobody}
+
+
+def test_clean_removes_no_directory_that_others_have_files_in(minion):
+    """Given in the place of calicoctl's own path, a directory would go with all that is in it."""
+    pillar = with_value(("calicoctl",), {"source": "/x", "source_hash": "0" * 64, "path": "/usr/bin"})
+    names = {chunk["name"] for chunk in states_of(minion, pillar, "calico.clean")}
+    assert "/usr/bin" not in names
+    pillar["calicoctl"]["path"] = "/usr/bin/no-such-calicoctl"
+    assert pillar["calicoctl"]["path"] in {
+        chunk["name"] for chunk in states_of(minion, pillar, "calico.clean")
+    }
 
 
 def test_the_datastore_is_only_cleaned_where_that_is_asked_for(minion):

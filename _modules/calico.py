@@ -22,7 +22,7 @@ import sys
 import time
 
 import salt.utils.path
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # A plain import would keep the helpers of the release before this one for as long as the process
 # lives: they are read anew whenever the loader reads this file anew.
@@ -66,6 +66,7 @@ HELPERS = (
     "calico_selector",
     "calico_settings",
     "calico_situation",
+    "calico_sources",
     "calico_topology",
     "calico_values",
     "calico_view",
@@ -107,7 +108,9 @@ import calico_rollout  # noqa: E402
 import calico_runtimes  # noqa: E402
 import calico_scrub  # noqa: E402
 import calico_settings  # noqa: E402
+import calico_sources  # noqa: E402
 import calico_topology  # noqa: E402
+import calico_values  # noqa: E402
 import calico_view  # noqa: E402
 import calico_watch  # noqa: E402
 
@@ -115,6 +118,8 @@ __virtualname__ = "calico"
 
 UNIT = "calico-node.service"
 PLUGINS = "/opt/cni/bin"
+PLUGIN_DIRECTORIES = ("/opt/cni", PLUGINS)
+PLUGINS_SOURCE = "calico:cni:plugins:source"
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
 # Kinds that lie in a namespace of Kubernetes.
@@ -268,14 +273,62 @@ def _certificates(settings):
         where = "calico:etcd:tls:%s" % part
         if "-----BEGIN " in given:
             result[part] = given.encode("utf-8")
-        elif given.startswith("salt://"):
-            cached = __salt__["cp.cache_file"](given)
-            if not cached:
-                raise CommandExecutionError("%s: the master has no file %s" % (where, given))
-            result[part] = _read(cached, where)
         else:
-            result[part] = _read(given, where)
+            result[part] = _read(_fetched(given, where), where)
     return result
+
+
+def _memory():
+    """What this minion has found out before; it lies in Salt's own cache, which test mode may fill, too."""
+    return calico_sources.Memory(os.path.join(__opts__["cachedir"], "calico-formula.json"))
+
+
+def _asked(function, source, where):
+    """
+    What a function of ``cp`` says of a file of the master's, in the environment that it lies in.
+
+    That is the one which the last run came from. Before the first run it is the minion's own, or else the
+    only one that has such a file.
+    """
+    noted = _memory().saltenv
+    first = noted or __opts__.get("saltenv") or "base"
+    found = __salt__[function](source, saltenv=first)
+    # In a run, Salt's own states look nowhere else.
+    if found or noted or "?saltenv=" in source:
+        return found
+    answers = {}
+    for name in __salt__["cp.envs"]() or ():
+        answer = None if name == first else __salt__[function](source, saltenv=name)
+        if answer:
+            answers[name] = answer
+    if len(answers) > 1:
+        raise CommandExecutionError(
+            "%s: the master has %s in several environments (%s): say which, as in %s?saltenv=%s"
+            % (where, source, ", ".join(sorted(answers)), source, min(answers))
+        )
+    return next(iter(answers.values()), None)
+
+
+def _fetched(source, where, source_hash=None):
+    """The path on this host of a file that lies there, or that Salt brings."""
+    if source.startswith("/"):
+        return source
+    if source.startswith("salt://"):
+        path = _asked("cp.cache_file", source, where)
+        if not path:
+            raise CommandExecutionError("%s: the master has no file %s" % (where, source))
+        return path
+    path = __salt__["cp.cache_file"](source, source_hash=source_hash)
+    if not path:
+        raise CommandExecutionError("%s: cannot fetch %s" % (where, source))
+    return path
+
+
+def _hash_of(path, algorithm, where):
+    try:
+        return _memory().digest(path, algorithm)
+    except OSError as err:
+        raise CommandExecutionError("%s: cannot read %s: %s" % (where, path, err.strerror)) from err
 
 
 def _read(path, where):
@@ -284,6 +337,18 @@ def _read(path, where):
             return file.read()
     except OSError as err:
         raise CommandExecutionError("%s: cannot read %s: %s" % (where, path, err.strerror)) from err
+
+
+def _argument(name, kind, value):
+    """A finished argument of a function; one of the wrong kind is refused in the settings' own words."""
+    try:
+        return kind(value)
+    except calico_values.Refused as err:
+        raise SaltInvocationError("%s: got %r; accepted: %s" % (name, value, err)) from None
+
+
+def _timeout(value):
+    return _argument("timeout", calico_values.seconds, value)
 
 
 def settings():
@@ -377,13 +442,19 @@ def calicoctl_configuration():
 # --- preflight -------------------------------------------------------------------------------------
 
 
-def check():
+def check(saltenv=None, host=True):
     """
     Are the settings right and is this host fit for Calico? Nothing is changed.
 
     Looks at settings, certificates, sources, runtime, room, the datastore, the kernel's features and
     settings, the node's name and address, ports, MTU, CNI and NetworkManager, as far as the mode needs
     them. docs/troubleshooting.md lists all findings.
+
+    saltenv
+        The environment of Salt's file server that the formula's files come from (text). A run says its own;
+        later calls look for ``salt://`` files there.
+    host
+        False looks at the settings alone: neither at this host nor at the datastore (bool).
 
     Returns a list of findings ``{level, what, seen, do}``; level is ``error`` (a run would do harm or
     fail) or ``warning``. Empty where all is well. The return code is 1 where there is an error.
@@ -396,17 +467,21 @@ def check():
 
         salt '*' calico.check
     """
-    findings = _check()
+    if saltenv:
+        _memory().saltenv = saltenv
+    findings = _check(host)
     if any(finding["level"] == "error" for finding in findings):
         __context__["retcode"] = 1
     return findings
 
 
-def _check():
+def _check(host=True):
     try:
         checked = _of_this_host(calico_settings.check(_pillar(), __grains__.get("os_family")))
     except calico_settings.SettingsError as err:
         return calico_preflight.of_settings(err.problems)
+    if not host:
+        return []
     name = _node_name(checked)
     findings = calico_preflight.of_name(name)
     parts = {}
@@ -419,6 +494,8 @@ def _check():
     # With certificates that cannot work, what etcd says of them would only be said twice.
     useless = any(item["level"] == "error" and "calico:etcd" in item["what"] for item in findings)
     findings.extend(_check_sources(checked))
+    program = checked["calicoctl"]["path"]
+    findings.extend(calico_preflight.of_calicoctl_path(program, os.path.isdir(program)))
     findings.extend(_check_runtime(checked))
     findings.extend(calico_preflight.of_room([calico_probe.room("/etc"), calico_probe.room("/var")]))
     cluster = None
@@ -487,17 +564,37 @@ def _declared_steps(checked, cluster):
 
 
 def _check_sources(checked):
-    """Salt compares the hashes of http sources only; a file of the master's is compared here."""
+    """
+    Files of the master's and of this host are held to their hashes here: Salt compares those of http sources
+    only, and what is fetched from there is compared before it is installed.
+    """
     findings = []
     for path, given in (
         ("calicoctl", checked["calicoctl"]),
         ("cni:plugins", checked["cni"]["plugins"]),
     ):
-        source, source_hash = given["source"] or "", given["source_hash"]
-        if source.startswith("salt://"):
-            found = __salt__["cp.hash_file"](source)
-            findings.extend(calico_preflight.of_source(path, source, source_hash, found))
+        source = given["source"] or ""
+        if source.startswith(("salt://", "/")):
+            what = "calico:%s:source" % path
+            try:
+                found = _hash_of_source(source, given["source_hash"], what)
+            except CommandExecutionError as err:
+                said = str(err).partition(what + ": ")[2] or str(err)
+                findings.append(calico_preflight.finding(what, said, "Give a file that is there"))
+                continue
+            findings.extend(calico_preflight.of_source(path, source, given["source_hash"], found))
     return findings
+
+
+def _hash_of_source(source, source_hash, where):
+    """``{hash_type, hsum}`` of a source by the algorithm of its hash; None where there is no such file."""
+    algorithm, _digits = calico_values.hash_parts(source_hash)
+    if source.startswith("salt://"):
+        found = _asked("cp.hash_file", source, where)
+        # The master knows one kind of hash; for any other the file has to be here.
+        if not found or found["hash_type"] == algorithm:
+            return found or None
+    return {"hash_type": algorithm, "hsum": _hash_of(_fetched(source, where), algorithm, where)}
 
 
 def _check_runtime(checked):
@@ -532,7 +629,7 @@ def _runs_calico_node(runtime):
 def _archive(checked):
     path = checked["image_archive"]
     if path.startswith("salt://"):
-        return {"found": bool(__salt__["cp.hash_file"](path)), "bytes": None}
+        return {"found": bool(_asked("cp.hash_file", path, "calico:image_archive")), "bytes": None}
     found = os.path.isfile(path)
     return {"found": found, "bytes": os.path.getsize(path) if found else None}
 
@@ -650,7 +747,8 @@ def image_load():
     Returns what :func:`image` returns afterwards.
 
     Raises CommandExecutionError where the image cannot be had, or is not the one that
-    ``calico:image_digest`` names.
+    ``calico:image_digest`` names: then the name is taken from it again, so that no restart can start it. It
+    goes back to the image that runs, if that had it before.
 
     CLI Example:
 
@@ -660,9 +758,10 @@ def image_load():
     """
     checked = _settings()
     archive = checked["image_archive"]
+    before = image()
     if archive:
-        path = __salt__["cp.cache_file"](archive) if archive.startswith("salt://") else archive
-        if not path or not os.path.isfile(path):
+        path = _fetched(archive, "calico:image_archive")
+        if not os.path.isfile(path):
             raise CommandExecutionError("calico:image_archive: there is no file %s" % archive)
         _runtime(checked, "load", "--quiet", "--input", path, deadline=IMAGE_DEADLINE)
     else:
@@ -673,10 +772,28 @@ def image_load():
             "calico:image_archive: %s was loaded but holds no image %s" % (archive, result["name"])
         )
     if not result["accepted"]:
+        done = _take_back(checked, before, result)
         raise CommandExecutionError(
-            "calico:image_digest: %s is %s, not %s" % (result["name"], result["id"], checked["image_digest"])
+            "calico:image_digest: %s is %s, not %s: %s"
+            % (result["name"], result["id"], checked["image_digest"], done)
         )
     return result
+
+
+def _take_back(checked, before, refused):
+    """A refused image loses its name, for the unit starts what has it; what was done (text)."""
+    name = refused["name"]
+    try:
+        runs = (_running_container(checked) or {}).get("Image")
+        if runs == refused["id"]:
+            return "it is what runs, and was left in place"
+        if before["id"] and before["id"] == runs:
+            _runtime(checked, "tag", before["id"], name)
+            return "the name is that of the image again which runs"
+        _runtime(checked, "rmi", name)
+    except CommandExecutionError as err:
+        return "it could not be taken away: %s" % err
+    return "it was taken away again"
 
 
 def drift():
@@ -762,6 +879,49 @@ def container_id():
     return found["Id"] if found else None
 
 
+def runtime_down():
+    """
+    Why there is nobody to ask about containers: the runtime does not run, or is not installed (text). None
+    where it runs.
+
+    Raises CommandExecutionError where it runs, but gives no answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.runtime_down
+    """
+    try:
+        _engine().version(timeout=COMMAND_DEADLINE)
+    except calico_runtimes.NotRunning as err:
+        return str(err)
+    except calico_runtimes.EngineError as err:
+        raise CommandExecutionError(str(err)) from err
+    return None
+
+
+def forget_unit():
+    """
+    systemd reads its units anew, and does not remember that calico-node's has failed: one that did could not
+    be loaded again after its file was removed and written anew.
+
+    Returns True.
+
+    Raises CommandExecutionError where systemd refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forget_unit
+    """
+    _systemctl("daemon-reload")
+    # It refuses where there is no such unit any more, which is as good.
+    _command(["systemctl", "reset-failed", UNIT])
+    return True
+
+
 def container_remove():
     """
     Remove the container named ``calico-node``, running or not. Its unit would start another one.
@@ -789,12 +949,121 @@ def plugins():
 
         salt '*' calico.plugins
     """
-    given = _settings()["cni"]["plugins"]
+    paths = (os.path.join(PLUGINS, name) for name in _wanted_plugins(_settings()))
+    return sorted(filter(os.path.isfile, paths))
+
+
+def plugins_due():
+    """
+    How the CNI plugins on this host differ from those in ``calico:cni:plugins:source``: in contents, owner or
+    mode.
+
+    Returns ``{path: {old, new}}``, empty where all are root's, have mode 0755 and are the archive's.
+
+    Raises CommandExecutionError where the archive cannot be had, is another one than its hash says, or cannot
+    be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.plugins_due
+    """
+    wanted = _wanted_plugins(_settings())
+    memory = _memory()
+
+    def read(path):
+        return memory.digest(path, "sha256")
+
+    seen = {path: calico_sources.directory_differs(path) for path in _plugin_directories(wanted)}
+    for name, digest in wanted.items():
+        path = os.path.join(PLUGINS, name)
+        seen[path] = calico_sources.file_differs(path, digest, read)
+    return {
+        path: {"old": None if old == "not there" else old, "new": "root's, mode 0755"}
+        for path, old in sorted(seen.items())
+        if old
+    }
+
+
+def plugins_install():
+    """
+    Install the CNI plugins of ``calico:cni:plugins:source`` that are not there as they are in the archive,
+    each in one step, owned by root and with mode 0755.
+
+    Returns ``{changes, failed}``: changes as :func:`plugins_due` tells them, of what was done; failed says
+    what kept the rest from it (text), or None.
+
+    Raises CommandExecutionError as :func:`plugins_due`: nothing was changed then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.plugins_install
+    """
+    checked = _settings()
+    due, changes, failed = plugins_due(), {}, None
+    if not due:
+        return {"changes": {}, "failed": None}
+    archive = _verified_plugins(checked)
+    try:
+        for path in _plugin_directories(_wanted_plugins(checked)):
+            if path in due:
+                _own_directory(path)
+                changes[path] = due[path]
+        for name, file in calico_sources.files(archive):
+            path = os.path.join(PLUGINS, name)
+            if path in due:
+                _write_file(path, calico_sources.FILE_MODE, file.read())
+                changes[path] = due[path]
+    except (CommandExecutionError, calico_sources.Unusable) as err:
+        failed = str(err)
+        __context__["retcode"] = 1
+    return {"changes": changes, "failed": failed}
+
+
+def _wanted_plugins(checked):
+    """``{name: SHA-256}`` of the plugins in the archive; it is read once for each hash that it is to have."""
+    given = checked["cni"]["plugins"]
     if not given["source"]:
+        return {}
+    try:
+        return _memory().contents(
+            given["source_hash"], lambda: calico_sources.contents(_verified_plugins(checked))
+        )
+    except calico_sources.Unusable as err:
+        raise CommandExecutionError("%s: %s" % (PLUGINS_SOURCE, err)) from err
+
+
+def _plugin_directories(names):
+    """All directories that hold plugins of these names, outer ones first."""
+    if not names:
         return []
-    members = __salt__["archive.list"](given["source"], source_hash=given["source_hash"])
-    paths = (os.path.normpath(os.path.join(PLUGINS, member)) for member in members)
-    return sorted(path for path in paths if path.startswith(PLUGINS + "/") and os.path.isfile(path))
+    inner = {os.path.dirname(name) for name in names} - {""}
+    inner |= {path[:end] for path in inner for end in range(len(path)) if path[end] == "/"}
+    return [*PLUGIN_DIRECTORIES, *(os.path.join(PLUGINS, path) for path in sorted(inner))]
+
+
+def _verified_plugins(checked):
+    """The archive's path on this host; it is what its hash says."""
+    given = checked["cni"]["plugins"]
+    path = _fetched(given["source"], PLUGINS_SOURCE, given["source_hash"])
+    algorithm, _digits = calico_values.hash_parts(given["source_hash"])
+    found = {"hash_type": algorithm, "hsum": _hash_of(path, algorithm, PLUGINS_SOURCE)}
+    wrong = calico_sources.mismatch(given["source"], given["source_hash"], found)
+    if wrong:
+        raise CommandExecutionError("%s_hash: %s" % (PLUGINS_SOURCE, wrong))
+    return path
+
+
+def _own_directory(path):
+    try:
+        os.makedirs(path, exist_ok=True)
+        os.chown(path, os.geteuid(), os.getegid())
+        os.chmod(path, calico_sources.DIRECTORY_MODE)
+    except OSError as err:
+        raise CommandExecutionError("cannot make %s: %s" % (path, err.strerror)) from err
 
 
 # --- the node --------------------------------------------------------------------------------------
@@ -963,6 +1232,7 @@ def sockets(port=179):
 
         salt '*' calico.sockets
     """
+    port = _argument("port", calico_values.integer(1, 65535), port)
     return _host_reading(calico_host.sockets, port=port)
 
 
@@ -1001,6 +1271,8 @@ def watched(before=None, settle=30, most=50):
 
         salt '*' calico.watched
     """
+    _argument("settle", calico_values.seconds, settle)
+    _argument("most", calico_values.integer(0, 1000000), most)
     seen = {
         "node": _any_node_name(),
         "birds": _watched_birds() if _backend() == "bird" else {},
@@ -1287,8 +1559,8 @@ def rollout(timeout=0, pending=False):
 
         salt '*' calico.rollout
     """
+    end = time.monotonic() + _timeout(timeout)
     checked = _settings()
-    end = time.monotonic() + timeout
     while True:
         result = _rollout(checked)
         if calico_rollout.finished(result) or time.monotonic() >= end:
@@ -1440,8 +1712,7 @@ def hold_routes(seconds=900):
 
         salt '*' calico.hold_routes 300
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
-        raise CommandExecutionError("seconds: got '%s'; accepted: a whole number from 1" % (seconds,))
+    _argument("seconds", calico_values.integer(1, calico_values.DAY), seconds)
     _end_hold()
     removal = "; ".join(" ".join(calico_hold.removal(family)) for family in BIRD_SOCKETS)
     timer = ["systemd-run", "--quiet", "--collect", "--unit=" + HOLD, "--on-active=%d" % seconds]
@@ -1637,6 +1908,7 @@ def ready(timeout=0, exact=False, brief=False):
 
         salt '*' calico.ready timeout=30
     """
+    _timeout(timeout)
     checked = _settings()
     begin = time.monotonic()
     while True:
@@ -1814,9 +2086,9 @@ def registered(timeout=0):
 
         salt '*' calico.registered
     """
+    end = time.monotonic() + _timeout(timeout)
     checked = _settings()
     name = _node_name(checked)
-    end = time.monotonic() + timeout
     while True:
         node = _cluster(checked, "bgp", *_where_nodes_are(checked)).nodes.get(name)
         if node or time.monotonic() >= end or _failed_twice():
@@ -1983,6 +2255,8 @@ def roll_back(timeout=None):
 
         salt node1 calico.roll_back timeout=60
     """
+    if timeout is not None:
+        _timeout(timeout)
     checked = _settings()
     good = _kept(LAST_GOOD, calico_rollback.unpack)
     if not good:
@@ -2090,7 +2364,7 @@ def _keep(checked):
     image_of = {"name": running["Config"]["Image"], "id": running["Image"]}
     text = calico_rollback.pack(files, image_of)
     kept = _file(LAST_GOOD)
-    if kept and kept[1].decode("utf-8", "replace") == text:
+    if kept and _is_own(LAST_GOOD) and kept[1].decode("utf-8", "replace") == text:
         return False
     _write_private(LAST_GOOD, text)
     return True
@@ -2099,7 +2373,8 @@ def _keep(checked):
 def _kept(path, read):
     """What lies in a file of the formula's memory, or None where there is no such file."""
     found = _file(path)
-    if not found:
+    # What anybody may have written is nothing to go back to: it would be put in place as root's.
+    if not found or not _is_own(path):
         return None
     try:
         return read(found[1].decode("utf-8", "replace"))
@@ -2118,9 +2393,17 @@ def _file(path):
         raise CommandExecutionError("cannot read %s: %s" % (path, err.strerror)) from err
 
 
+def _is_own(path):
+    """Whether nobody but root can have written a file, nor put another one in its place."""
+    try:
+        return all(map(calico_sources.is_own, (path, os.path.dirname(path))))
+    except OSError:
+        return False
+
+
 def _put_back(path, found):
-    """Make a file what it was, (mode, contents) or None; whether it was anything else."""
-    if _file(path) == found:
+    """Make a file what it was, (mode, contents) or None, and root's; whether it was anything else."""
+    if _file(path) == found and (found is None or calico_sources.is_own(path)):
         return False
     if found is None:
         _forget(path)
@@ -2132,6 +2415,7 @@ def _put_back(path, found):
 def _write_private(path, text):
     try:
         os.makedirs(MEMORY, mode=0o700, exist_ok=True)
+        os.chown(MEMORY, os.geteuid(), os.getegid())
         os.chmod(MEMORY, 0o700)
     except OSError as err:
         raise CommandExecutionError("cannot make %s: %s" % (MEMORY, err.strerror)) from err
@@ -2147,6 +2431,8 @@ def _write_file(path, mode, contents):
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(contents)
             file.flush()
+            # A directory may give its own group to what is made in it.
+            os.fchown(file.fileno(), os.geteuid(), os.getegid())
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(new, path)
@@ -2450,7 +2736,7 @@ def _write(checked, steps):
         calico_ctl.delete(removals, **how)
 
 
-def get(kind, name=None):
+def get(kind, name=None, node=None, namespace=None):
     """
     Resources of one kind in the datastore, in the words of calicoctl.
 
@@ -2459,6 +2745,10 @@ def get(kind, name=None):
         directly; for any other kind calicoctl is asked (text).
     name
         Only the one with this name; a pool's is also its network, a peer's its address (text).
+    node
+        Only those of this node, as a peer may be; empty for those of no node (text).
+    namespace
+        Only those in this namespace, for kinds that have them (text).
 
     Returns a list of resources (dicts), empty where there is none.
 
@@ -2482,14 +2772,38 @@ def get(kind, name=None):
         found = _calicoctl(_list_kind, kind)
     else:
         found = _cluster(checked, calico_datastore.KINDS[kind]).resources.get(kind, [])
-    if name is None:
-        return found
-    return [item for item in found if name in _names(item)]
+    return calico_resources.meant(found, name, node, namespace)
 
 
-def _names(resource):
-    parts = {**(resource.get("spec") or {}), **(resource.get("metadata") or {})}
-    return [parts[key] for key in ("name", "cidr", "peerIP") if key in parts]
+def find(kind, name, node=None, namespace=None):
+    """
+    The one resource of this name, in the words of calicoctl.
+
+    kind
+        As for :func:`get` (text).
+    name
+        As for :func:`get` (text).
+    node
+        As for :func:`get` (text).
+    namespace
+        As for :func:`get` (text).
+
+    Returns a list with that resource, empty where there is none.
+
+    Raises CommandExecutionError where several go by that name, saying what tells them apart, and where none
+    of the kind can.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt node1 calico.find bgpPeer 10.0.0.9 node=node1
+    """
+    found = get(kind, name, node, namespace)
+    wrong = calico_resources.not_one(found, kind, name)
+    if wrong:
+        raise CommandExecutionError(wrong)
+    return found
 
 
 def version():
@@ -2561,16 +2875,20 @@ def apply(resource, allow=None):
     return _one(converge("resource", [resource], allow=allow))
 
 
-def delete(kind, name, allow=None):
+def delete(kind, name, allow=None, node=None, namespace=None):
     """
     Remove a resource from the datastore, within the safety rules.
 
     kind
         The resource's kind, such as ``ipPool`` (2.6) or ``IPPool`` (3.x) (text).
     name
-        Its name; a pool's is also its network, a peer's its address (text).
+        Its name; a pool's is also its network, a peer's its address (text). With 2.6 peers have no name.
     allow
         Dangerous changes that are to be made nevertheless (list of text), see :func:`plan`.
+    node
+        The node whose it is, where another peer has the same address; empty for the one of all nodes (text).
+    namespace
+        Its namespace, where another one has a resource of that name (text).
 
     Returns True if it was removed, False where there was none.
 
@@ -2582,9 +2900,7 @@ def delete(kind, name, allow=None):
 
         salt node1 calico.delete ipPool 10.1.0.0/16
     """
-    found = get(kind, name)
-    if len(found) > 1:
-        raise CommandExecutionError("%d resources of kind %s go by %s" % (len(found), kind, name))
+    found = find(kind, name, node, namespace)
     return bool(found) and bool(_one(converge("resource", absent=found, allow=allow)))
 
 

@@ -78,7 +78,9 @@ def _refused(text, format="text"):
 # --- upgrades --------------------------------------------------------------------------------------
 
 
-def upgrade(tgt="*", tgt_type="glob", batch=1, version=None, test=False, format="text", timeout=60):
+def upgrade(
+    tgt="*", tgt_type="glob", batch=1, version=None, test=False, format="text", timeout=60, saltenv=None
+):
     """
     Bring all hosts to the release that their pillar wants, batch by batch.
 
@@ -104,6 +106,9 @@ def upgrade(tgt="*", tgt_type="glob", batch=1, version=None, test=False, format=
         ``text`` or ``json`` (text).
     timeout
         How long to wait for minions at most when they are only asked, in seconds (number).
+    saltenv
+        The environment of Salt's file server that has the formula (text); None: as the minions are set up.
+        ``state.orch`` gives its own where that is not ``base``.
 
     Returns text, and with ``json`` a dict: test, refused (what speaks against it: nothing was changed),
     images (hosts that lacked the image), batches, skipped, upgraded, untouched (lists of minions), failed
@@ -137,7 +142,7 @@ def upgrade(tgt="*", tgt_type="glob", batch=1, version=None, test=False, format=
         "retcode": 0,
     }
     try:
-        _upgrade(done, tgt, tgt_type, batch, version, timeout)
+        _upgrade(done, tgt, tgt_type, batch, version, timeout, saltenv)
     except (Failed, SaltException, calico_rollout.Refused) as err:
         done["refused"].append(str(err))
     if done["refused"] or done["failed"]:
@@ -146,10 +151,10 @@ def upgrade(tgt="*", tgt_type="glob", batch=1, version=None, test=False, format=
     return _report(done, done["text"], format)
 
 
-def _upgrade(done, tgt, tgt_type, batch, version, timeout):
+def _upgrade(done, tgt, tgt_type, batch, version, timeout, saltenv):
     calico_rollout.batch_size(batch, 1)
     _ask(tgt, "saltutil.refresh_pillar", tgt_type=tgt_type, timeout=timeout, wait=True)
-    views, failed, silent = _views(tgt, tgt_type, timeout)
+    views, failed, silent = _views(tgt, tgt_type, timeout, saltenv=saltenv)
     if not views and not failed and not silent:
         raise Failed("tgt: '%s' (%s) matches no minion" % (tgt, tgt_type))
     plan = calico_rollout.plan(views, failed, silent, batch, version)
@@ -173,9 +178,9 @@ def _upgrade(done, tgt, tgt_type, batch, version, timeout):
         return
     _images(done, timeout)
     if not done["failed"]:
-        _batches(done, views, locked, timeout)
+        _batches(done, views, locked, timeout, saltenv)
     asked = [*plan["todo"], *plan["waiting"]]
-    views.update(_views(asked, "list", timeout, late=0 if done["failed"] else LATE)[0])
+    views.update(_views(asked, "list", timeout, 0 if done["failed"] else LATE, saltenv)[0])
     for minion in plan["waiting"] if not done["failed"] else ():
         if not calico_rollout.finished(views[minion], locked):
             done["failed"][minion] = calico_rollout.why(views[minion])
@@ -184,7 +189,7 @@ def _upgrade(done, tgt, tgt_type, batch, version, timeout):
         done["next"].append(calico_migration.COMPLETE)
 
 
-def _views(tgt, tgt_type, timeout, late=0):
+def _views(tgt, tgt_type, timeout, late=0, saltenv=None):
     """
     What hosts say of themselves; those whose modules are older than this command get them first.
 
@@ -199,7 +204,8 @@ def _views(tgt, tgt_type, timeout, late=0):
     views, failed, silent = ask(tgt, tgt_type)
     old = sorted(minion for minion, text in failed.items() if "is not available" in text)
     if old:
-        _ask(old, "saltutil.sync_all", tgt_type="list", timeout=max(timeout, DEADLINE))
+        # Not saltutil.sync_all: that would remove modules of others.
+        _apply(old, "calico.modules", max(timeout, DEADLINE), saltenv)
         again = ask(old, "list")
         failed = {minion: text for minion, text in failed.items() if minion not in old}
         views.update(again[0])
@@ -277,26 +283,19 @@ def _images(done, timeout):
             return
 
 
-def _batches(done, views, locked, timeout):
+def _batches(done, views, locked, timeout, saltenv=None):
     # Felix waits for the end of the migration, and nothing may be written: neither network nor gate.
     sls = "calico.service" if locked else "calico"
     for number, batch in enumerate(done["batches"], 1):
         _progress("batch %d of %d: %s" % (number, len(done["batches"]), calico_rollout.some(batch)))
         done["untouched"] = [minion for minion in done["untouched"] if minion not in batch]
-        applied, failed, _silent = _ask(
-            batch,
-            "state.apply",
-            tgt_type="list",
-            timeout=max(timeout, APPLY_DEADLINE),
-            arg=(sls,),
-            queue=True,
-        )
+        applied, failed, _silent = _apply(batch, sls, max(timeout, APPLY_DEADLINE), saltenv)
         wrong = {}
         for minion in batch:
             said = failed.get(minion) or calico_rollout.failure(applied.get(minion))
             if said:
                 wrong[minion] = said
-        after, mute, _silent = _views(batch, "list", timeout, late=0 if wrong else LATE)
+        after, mute, _silent = _views(batch, "list", timeout, 0 if wrong else LATE, saltenv)
         for minion in batch:
             if minion in wrong:
                 done["failed"][minion] = wrong[minion]
@@ -310,6 +309,11 @@ def _batches(done, views, locked, timeout):
                 done["changes"][minion] = _image_change(views[minion], after[minion]["image"])
         if done["failed"]:
             return
+
+
+def _apply(minions, sls, timeout, saltenv):
+    where = {"saltenv": saltenv} if saltenv else {}
+    return _ask(minions, "state.apply", tgt_type="list", timeout=timeout, arg=(sls,), queue=True, **where)
 
 
 def _image_change(view, new):

@@ -7,7 +7,7 @@ or daemon that gives no answer is a failure that says so, never "absent".
 Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 """
 
-from salt.exceptions import CommandExecutionError, SaltException
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
 __virtualname__ = "calico"
 
@@ -20,29 +20,43 @@ def _report(name):
     return {"name": name, "result": True, "comment": "", "changes": {}}
 
 
+_KINDS = {"a mapping": dict, "a list": list, "text": str, "true or false (without quotes)": bool}
+
+
+def _misuse(**given):
+    """What is wrong with arguments, each ``(value, what is accepted)``; None where nothing is."""
+    for name, (value, accepted) in given.items():
+        if value is not None and not isinstance(value, _KINDS[accepted]):
+            return "%s: got %r; accepted: %s" % (name, value, accepted)
+    return None
+
+
 def _failed(ret, err):
     return dict(ret, result=False, comment=str(err), changes={})
 
 
-def checked(name):
+def checked(name, host=True):
     """
     The settings are right and the host is fit for Calico; nothing is changed.
 
     name
         Any text.
+    host
+        False looks at the settings alone, neither at the host nor at the datastore (bool).
 
     What is wrong fails the state, with every finding in its comment; what is only doubtful is shown
-    as a warning. Put it first, with ``failhard``, so that a run stops before it changes anything.
+    as a warning. Let the states that shall not run then require it. With ``failhard`` it would also end
+    what is not Calico's.
 
     .. code-block:: yaml
 
         Settings and host are fit for Calico:
-          calico.checked:
-            - failhard: true
+          calico.checked: []
     """
     ret = _report(name)
     try:
-        findings = __salt__["calico.check"]()
+        # `salt://` files are looked for where the states of this run come from, now and later.
+        findings = __salt__["calico.check"](saltenv=__env__, host=host)
     except CommandExecutionError as err:
         return _failed(ret, err)
     errors = [_finding(item) for item in findings if item["level"] == "error"]
@@ -53,7 +67,7 @@ def checked(name):
         ret["result"] = False
         ret["comment"] = "Nothing has been changed.\n" + "\n".join(errors)
     else:
-        ret["comment"] = "Settings and host are fit for Calico"
+        ret["comment"] = "Settings and host are fit for Calico" if host else "The settings are right"
     return ret
 
 
@@ -83,9 +97,20 @@ def image_present(name):
             return dict(ret, result=None, comment="%s would be loaded" % before["name"])
         after = __salt__["calico.image_load"]()
     except CommandExecutionError as err:
-        return _failed(ret, err)
+        return dict(_failed(ret, err), changes=_image_changes(before))
     ret["changes"] = {after["name"]: {"old": before["id"], "new": after["id"]}}
     return dict(ret, comment="%s was loaded" % after["name"])
+
+
+def _image_changes(before):
+    """What a load that failed has left behind."""
+    try:
+        after = __salt__["calico.image"]()
+    except CommandExecutionError:
+        return {}
+    if after["id"] == before["id"]:
+        return {}
+    return {after["name"]: {"old": before["id"], "new": after["id"]}}
 
 
 def container_current(name):
@@ -188,8 +213,12 @@ def node_registered(name, timeout=None):
     if __opts__["test"]:
         return dict(ret, result=None, comment="Would wait until the node has registered")
     try:
-        timeout = timeout or __salt__["calico.settings"]()["ready"]["timeout"]
+        if timeout is None:
+            timeout = __salt__["calico.settings"]()["ready"]["timeout"]
         found = __salt__["calico.registered"](timeout=timeout)
+    except SaltInvocationError as err:
+        # Nothing was looked at: no reason to take anything back.
+        return _failed(ret, err)
     except CommandExecutionError as err:
         return _recovered(ret, str(err))
     if found["registered"]:
@@ -226,6 +255,8 @@ def node_ready(name, timeout=None):
         elif timeout is None:
             timeout = __salt__["calico.settings"]()["ready"]["timeout"]
         found = __salt__["calico.ready"](timeout=timeout)
+    except SaltInvocationError as err:
+        return _failed(ret, err)
     except CommandExecutionError as err:
         # On the first run in test mode there is nothing yet that could be ready.
         if __opts__["test"]:
@@ -342,6 +373,9 @@ def pool_absent(name, force=False, allow=None):
         172.21.0.0/16:
           calico.pool_absent: []
     """
+    wrong = _misuse(force=(force, "true or false (without quotes)"), allow=(allow, "a list"))
+    if wrong:
+        return _failed(_report(name), wrong)
     allow = [*(allow or ()), *(["pool_in_use"] if force else [])]
     return _one(name, "Pool %s" % name, "pool", absent=[{"cidr": name}], allow=allow)
 
@@ -415,6 +449,9 @@ def bgp_peer_present(
             - as_number: 64601
             - node_selector: rack == "1"
     """
+    wrong = _misuse(name=(name, "text"), settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = _peer_words(name, peer_ip, node, node_selector, peer_selector)
     words.update(_given({"as_number": as_number}), **(settings or {}))
     return _one(name, "Peer %s" % name, "peer", wanted=[words], allow=allow)
@@ -439,6 +476,9 @@ def bgp_peer_absent(name, peer_ip=None, node=None, allow=None):
           calico.bgp_peer_absent:
             - node: node1
     """
+    wrong = _misuse(name=(name, "text"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = _peer_words(name, peer_ip, node, None, None)
     return _one(name, "Peer %s" % name, "peer", absent=[words], allow=allow)
 
@@ -514,6 +554,9 @@ def bgp_configuration(name, mesh=None, as_number=None, settings=None, allow=None
             - mesh: false
             - as_number: 64900
     """
+    wrong = _misuse(settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = dict(settings or {}, **_given({"mesh": mesh, "as_number": as_number}))
     return _of_pillar(name, "BGP configuration", "bgp", words and dict(words, name=name), allow)
 
@@ -540,6 +583,9 @@ def felix_configuration(name, settings=None, allow=None):
                 LogSeverityScreen: warning
                 IpInIpMtu: 1400
     """
+    wrong = _misuse(settings=(settings, "a mapping"))
+    if wrong:
+        return _failed(_report(name), wrong)
     words = settings and dict(settings, name=name)
     return _of_pillar(name, "Felix configuration", "felix", words, allow)
 
@@ -597,7 +643,7 @@ def resource_present(name, resource, allow=None):
     return _one(name, "%s" % name, "resource", wanted=[resource], allow=allow)
 
 
-def resource_absent(name, kind, allow=None):
+def resource_absent(name, kind, allow=None, node=None, namespace=None):
     """
     A resource is not in the datastore.
 
@@ -607,6 +653,10 @@ def resource_absent(name, kind, allow=None):
         Its kind as calicoctl prints it (text).
     allow
         Dangerous changes that are to be made nevertheless, beside ``calico:network:allow`` (list).
+    node
+        The node whose it is, where another peer has the same address; empty for the one of all nodes (text).
+    namespace
+        Its namespace, where another one has a resource of that name (text).
 
     .. code-block:: yaml
 
@@ -615,7 +665,7 @@ def resource_absent(name, kind, allow=None):
             - kind: GlobalNetworkPolicy
     """
     try:
-        found = __salt__["calico.get"](kind, name)
+        found = __salt__["calico.find"](kind, name, node=node, namespace=namespace)
     except CommandExecutionError as err:
         return _failed(_report(name), err)
     return _one(name, "%s %s" % (kind, name), "resource", absent=found, allow=allow)
@@ -669,6 +719,9 @@ def _all(name, what, section, items, prune, allow):
             items = __salt__["calico.declared"]()[section]
         except CommandExecutionError as err:
             return _failed(_report(name), err)
+    wrong = _misuse(**{section: (items, "a list")})
+    if wrong:
+        return _failed(_report(name), wrong)
     return _converge(name, "All %d %s" % (len(items), section), what, wanted=items, prune=prune, allow=allow)
 
 
@@ -706,15 +759,15 @@ def node_unused(name):
     .. code-block:: yaml
 
         The node has no workloads:
-          calico.node_unused:
-            - failhard: true
+          calico.node_unused: []
     """
     ret = _report(name)
     try:
         node = __salt__["calico.node_name"]()
         found = __salt__["calico.plan"]("node", absent=[{"name": node}])
     except CommandExecutionError as err:
-        return _failed(ret, err)
+        do = "To take Calico off this host alone, set calico:clean:datastore to false."
+        return _failed(ret, "%s\nNothing has been changed. %s" % (err, do))
     if found["refused"]:
         return dict(ret, result=False, comment="\n".join(found["refused"]))
     return dict(ret, comment="Node %s has no workloads" % node)
@@ -748,6 +801,9 @@ def container_absent(name):
     name
         Any text.
 
+    Where the runtime does not run, no container of it can be asked for: a warning says so, and nothing is
+    changed.
+
     .. code-block:: yaml
 
         calico-node's container is gone:
@@ -755,6 +811,10 @@ def container_absent(name):
     """
     ret = _report(name)
     try:
+        down = __salt__["calico.runtime_down"]()
+        if down:
+            left = "%s. What it has kept of calico-node can be removed once it runs: apply this again" % down
+            return dict(ret, comment="Nobody can be asked for the container", warnings=[left])
         found = __salt__["calico.container_id"]()
         if not found:
             return dict(ret, comment="There is no such container")
@@ -784,14 +844,55 @@ def plugins_absent(name):
         found = __salt__["calico.plugins"]()
         if not found:
             return dict(ret, comment="None of the archive's plugins are installed")
-        ret["changes"] = {"removed": found}
         if __opts__["test"]:
-            return dict(ret, result=None, comment="%d plugins would be removed" % len(found))
-        for path in found:
-            __salt__["file.remove"](path)
+            changes = {"removed": found}
+            return dict(ret, result=None, changes=changes, comment="%d plugins would be removed" % len(found))
     except CommandExecutionError as err:
         return _failed(ret, err)
+    removed, failed = [], []
+    for path in found:
+        try:
+            __salt__["file.remove"](path)
+            removed.append(path)
+        except SaltException as err:
+            failed.append("%s cannot be removed: %s" % (path, err))
+    if removed:
+        ret["changes"] = {"removed": removed}
+    if failed:
+        return dict(ret, result=False, comment="\n".join(failed))
     return dict(ret, comment="%d plugins were removed" % len(found))
+
+
+def plugins_present(name):
+    """
+    The CNI plugins of ``calico:cni:plugins:source`` are in ``/opt/cni/bin``: as they are in the archive,
+    root's and with mode 0755, as their directories are. Others stay as they are.
+
+    name
+        Any text.
+
+    Nothing is taken from an archive that is another one than its hash says. Changes are
+    ``{path: {old, new}}``; what was done before something failed is among them.
+
+    .. code-block:: yaml
+
+        CNI plugins are installed:
+          calico.plugins_present: []
+    """
+    ret = _report(name)
+    try:
+        due = __salt__["calico.plugins_due"]()
+        if not due:
+            return dict(ret, comment="All plugins are as in the archive, and root's")
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=due, comment="The plugins would be installed")
+        done = __salt__["calico.plugins_install"]()
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    ret["changes"] = done["changes"]
+    if done["failed"]:
+        return dict(ret, result=False, comment=done["failed"])
+    return dict(ret, comment="The plugins were installed")
 
 
 def empty_directory_absent(name):
@@ -814,7 +915,9 @@ def empty_directory_absent(name):
     ret["changes"] = {"removed": name}
     if __opts__["test"]:
         return dict(ret, result=None, comment="%s would be removed" % name)
-    __salt__["file.rmdir"](name)
+    done = __salt__["file.rmdir"](name)
+    if done is not True:
+        return dict(ret, result=False, changes={}, comment="%s cannot be removed: %s" % (name, done))
     return dict(ret, comment="%s was removed" % name)
 
 

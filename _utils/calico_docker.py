@@ -22,6 +22,10 @@ class DockerError(calico_runtimes.EngineError):
     """Docker gave no usable answer; the text says why."""
 
 
+class NotRunning(DockerError, calico_runtimes.NotRunning):
+    """Docker does not run."""
+
+
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__("localhost", timeout=timeout)
@@ -67,9 +71,12 @@ def _get(url, path, timeout):
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read(LARGEST_ANSWER)
     except FileNotFoundError as err:
-        raise DockerError("there is no %s: docker does not run" % path) from err
+        raise NotRunning("there is no %s: docker does not run" % path) from err
     except ConnectionRefusedError as err:
-        raise DockerError("nobody listens at %s: docker does not run" % path) from err
+        raise NotRunning("nobody listens at %s: docker does not run" % path) from err
+    except ConnectionResetError as err:
+        # As systemd does it that holds the socket and cannot start docker.
+        raise NotRunning("docker at %s: it closed the connection without an answer" % path) from err
     except socket.timeout as err:
         raise DockerError("docker gave no answer at %s within %s s" % (path, timeout)) from err
     except (OSError, http.client.HTTPException) as err:

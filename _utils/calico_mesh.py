@@ -306,7 +306,7 @@ def _minions(mesh, _now, whole):
     for minion, said in mesh.answers.failed.items():
         failed.setdefault(calico_view.short(said), []).append(minion)
     for said, minions in failed.items():
-        do = "salt %s state.apply calico, or saltutil.sync_all: it has no such function" % minions[0]
+        do = "salt %s state.apply calico.modules: it has no such function" % minions[0]
         new = "is not available" in said
         yield _finding("error", "failed", sorted(minions, key=_natural), said, do if new else None)
     absent = {name for view in mesh.answers.views.values() for name in view["absent"]}

@@ -19,6 +19,10 @@ class PodmanError(calico_runtimes.EngineError):
     """podman gave no usable answer; the text says why."""
 
 
+class NotRunning(PodmanError, calico_runtimes.NotRunning):
+    """There is no podman on this host."""
+
+
 def image(name, timeout=30):
     """The image of this name as ``docker image inspect`` would show it (dict), or None."""
     found = _inspect("image", name, timeout)
@@ -102,4 +106,4 @@ def _run(arguments, timeout):
     try:
         return calico_host.run([PROGRAM, *arguments], timeout)
     except calico_host.HostError as err:
-        raise PodmanError(str(err)) from err
+        raise (NotRunning if err.kind == "missing" else PodmanError)(str(err)) from err

@@ -16,6 +16,7 @@ import calico_migration
 import calico_pem
 import calico_runtimes
 import calico_situation
+import calico_sources
 
 # Bytes that each wrapping takes from a packet, by address family (calico's own MTU arithmetic).
 OVERHEAD = {"ipip": {4: 20}, "vxlan": {4: 50, 6: 70}, "wireguard": {4: 60, 6: 80}}
@@ -140,11 +141,17 @@ def of_source(path, source, source_hash, found):
     what = "calico:%s:source" % path
     if not found:
         return [finding(what, "the master has no file %s" % source, "Put it there")]
-    kind, _, wanted = source_hash.replace(":", "=").rpartition("=")
-    if (kind or found["hash_type"]) != found["hash_type"] or wanted.lower() == found["hsum"]:
+    seen = calico_sources.mismatch(source, source_hash, found)
+    return [finding(what + "_hash", seen, "Give the hash of the file that is meant")] if seen else []
+
+
+def of_calicoctl_path(path, is_directory):
+    """A directory in the place of the program itself."""
+    if not is_directory:
         return []
-    seen = "%s is %s=%s, which does not match" % (source, found["hash_type"], found["hsum"])
-    return [finding(what + "_hash", seen, "Give the hash of the file that is meant")]
+    return [
+        finding("calico:calicoctl:path", "%s is a directory" % path, "Give the path of the program itself")
+    ]
 
 
 # --- the runtime, and room -------------------------------------------------------------------------

@@ -182,6 +182,65 @@ def find(resources, wanted, generation):
     return None
 
 
+def meant(resources, name=None, node=None, namespace=None):
+    """
+    The resources that go by this name, of this node and in this namespace; None is any, a node of "" none.
+
+    A pool goes by its network as well, a peer by its address, in whatever way these are written.
+    """
+
+    def fits(resource):
+        metadata, spec = resource.get("metadata") or {}, resource.get("spec") or {}
+        names = [part.get(key) for part in (metadata, spec) for key in ("name", "cidr", "peerIP")]
+        nodes = [metadata.get("node"), spec.get("node")]
+        return (
+            (name is None or _canonical_name(name) in map(_canonical_name, filter(None, names)))
+            and (node is None or node in nodes or not (node or any(nodes)))
+            and (namespace is None or namespace == metadata.get("namespace"))
+        )
+
+    return [resource for resource in resources if fits(resource)]
+
+
+def _canonical_name(name):
+    for kind in (ipaddress.ip_address, ipaddress.ip_network):
+        try:
+            return str(kind(name))
+        except ValueError:
+            pass
+    return name
+
+
+def not_one(found, kind, name):
+    """Why the resources of a name are not the one to remove (text), None where nothing speaks against it."""
+    if len(found) > 1:
+        which = ", ".join(sorted(map(_place, found)))
+        return "%d resources of kind %s go by %s: %s. Say which by node or namespace" % (
+            len(found),
+            kind,
+            name,
+            which,
+        )
+    if found or kind.lower() != PEER_KINDS["v1"].lower() or _is_address(name):
+        return None
+    return "name: got %r; accepted: the address of a peer: of 2.6 they have no names" % (name,)
+
+
+def _place(resource):
+    metadata, spec = resource.get("metadata") or {}, resource.get("spec") or {}
+    if metadata.get("namespace"):
+        return "in namespace %s" % metadata["namespace"]
+    node = metadata.get("node") or spec.get("node")
+    return "of node %s" % node if node else "of all nodes (node: '')"
+
+
+def _is_address(text):
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
 def _identity(resource, generation):
     kind = _kind(resource, generation)
     if "cidr" in kind.by_word:

@@ -11,6 +11,10 @@ class EngineError(Exception):
     """The runtime gave no usable answer; the text says why."""
 
 
+class NotRunning(EngineError):
+    """There is no runtime that could have a container; the text says why."""
+
+
 RUNTIMES = {
     "docker": {
         # What has to run before it can start a container; None where nothing has to.

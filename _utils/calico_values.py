@@ -25,7 +25,9 @@ _PATH = re.compile(r"/[A-Za-z0-9._/@+=,-]*")
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:([0-9]{1,5}))/?")
-_HASH = re.compile(r"((md5|sha1|sha224|sha256|sha384|sha512)[=:])?[0-9a-fA-F]{32,128}")
+_HASH = re.compile(r"(?:(md5|sha1|sha224|sha256|sha384|sha512)[=:])?([0-9a-fA-F]{32,128})")
+# How many hex digits a hash has; without its name it is known by them.
+_HASH_DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _LABEL = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9._]{0,61}[A-Za-z0-9])?)?")
 _LINE_BREAKS = re.compile("[\x00\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
@@ -59,6 +61,17 @@ def integer(low, high):
         return value
 
     return check
+
+
+DAY = 86400
+
+
+def seconds(value):
+    """A number of seconds, from none to a day."""
+    # What is not a number at all is not between the two either.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= DAY:
+        raise Refused("a number of seconds from 0 to %d, without quotes" % DAY)
+    return value
 
 
 def one_of(*words):
@@ -238,25 +251,52 @@ def compound(value):
     """A compound target."""
     whole = isinstance(value, str) and value.strip() and not _LINE_BREAKS.search(value)
     # Salt takes one that it cannot read for one that matches nobody.
-    if not whole or not _ends_well(value.split()):
+    if not whole or not _is_compound(value.split()):
         raise Refused("a compound match of minions such as '*' or 'G@role:master and web*'")
     return value
 
 
-def _ends_well(words):
-    """Whether a match has both sides of each `and` and `or`, and as many parentheses as are opened."""
-    operands = [word for word in words if word not in ("(", ")")]
-    depth = 0
-    for word in words:
-        depth += {"(": 1, ")": -1}.get(word, 0)
+# The matchers that Salt knows by a letter, some with a delimiter of their own before the @; any other
+# word is a glob.
+_TARGET = re.compile(r"([GPIJ]\S?|[ELSRN])@\S+|(?![A-Z]\S?@)[^\s()]+")
+
+
+def _is_compound(words):
+    """Whether operands and operators alternate as Salt reads them, and parentheses are closed."""
+    depth, operand_is_due = 0, True
+    for position, word in enumerate(words):
+        if word in ("and", "or", ")"):
+            # Salt takes a match that begins with an operator for garbage.
+            if operand_is_due:
+                return False
+            operand_is_due = word != ")"
+            depth -= word == ")"
+        elif word == "not":
+            # After an operand Salt reads it as `and not`.
+            if words[position + 1 : position + 2] == ["not"]:
+                return False
+            operand_is_due = True
+        elif not operand_is_due or (word != "(" and not _is_target(word)):
+            return False
+        else:
+            operand_is_due = word == "("
+            depth += word == "("
         if depth < 0:
             return False
-    return (
-        depth == 0
-        and bool(operands)
-        and operands[0] not in ("and", "or")
-        and operands[-1] not in ("and", "or", "not")
-    )
+    return depth == 0 and not operand_is_due
+
+
+def _is_target(word):
+    if not _TARGET.fullmatch(word):
+        return False
+    letter, _, pattern = word.partition("@")
+    if letter != "E":
+        return True
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 def workload_mtu(value):
@@ -361,10 +401,27 @@ def mapping(value):
     return value
 
 
+def hash_parts(text):
+    """(algorithm, hex digits in lower case) of a hash; None where it is none."""
+    match = _HASH.fullmatch(text) if isinstance(text, str) else None
+    if not match:
+        return None
+    name, digits = match.groups()
+    names = {count: name for name, count in _HASH_DIGITS.items()}
+    name = name or names.get(len(digits))
+    return (name, digits.lower()) if _HASH_DIGITS.get(name) == len(digits) else None
+
+
+def file_hash(value):
+    """The hash of a file, with as many digits as its algorithm makes."""
+    if hash_parts(value) is None:
+        raise Refused(HASH_WORDS)
+    return value
+
+
 HASH_WORDS = "a hash such as sha256=<64 hex digits>"
 image = matching(_IMAGE, "an image name such as calico/node or registry.example.org:5000/calico/node")
 image_digest = matching(_DIGEST, "sha256:<64 hex digits>")
-file_hash = matching(_HASH, HASH_WORDS)
 path = matching(_PATH, "an absolute path of plain characters, such as /etc/calico/file")
 node_name = matching(_NODE_NAME, "lower-case letters, digits, '-' and '.'")
 

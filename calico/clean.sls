@@ -2,16 +2,20 @@
 {%- from "calico/map.jinja" import calico, certificates, cni with context %}
 
 include:
-  - calico.preflight
+  - calico.modules
+
+# Neither the host nor the datastore need be well; but a wrong pillar could not tell what is the formula's.
+The settings are right:
+  calico.checked:
+    - host: false
 
 {%- if calico.clean.datastore is sameas true %}
 
 # Asked first: refused later, calico-node would have been stopped for nothing.
 The node has no workloads:
   calico.node_unused:
-    - failhard: true
     - require:
-      - sls: calico.preflight
+      - calico: The settings are right
 {%- endif %}
 
 calico-node is stopped:
@@ -19,7 +23,10 @@ calico-node is stopped:
     - name: calico-node
     - enable: false
     - require:
-      - sls: calico.preflight
+      - calico: The settings are right
+{%- if calico.clean.datastore is sameas true %}
+      - calico: The node has no workloads
+{%- endif %}
 
 # ExecStop removes the container; this one was started by hand or left over from a crash.
 calico-node's container is gone:
@@ -53,7 +60,9 @@ calico-node's files are gone:
 {%- for certificate in certificates %}
       - {{ certificate.path }}
 {%- endfor %}
-{%- if calico.calicoctl.source %}
+{#- A directory that was given by mistake would go with all that others have in it. #}
+{%- if calico.calicoctl.source and calico.calicoctl.path is string
+       and not salt["file.directory_exists"](calico.calicoctl.path) %}
       - {{ calico.calicoctl.path | json }}
 {%- endif %}
     - require:
@@ -72,7 +81,7 @@ CNI plugins are gone:
 
 systemd has forgotten calico-node:
   module.run:
-    - service.systemctl_reload: []
+    - calico.forget_unit: []
     - onchanges:
       - file: /etc/systemd/system/calico-node.service
 

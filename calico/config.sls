@@ -10,6 +10,23 @@ What runs can be restored:
     - require:
       - sls: calico.install
 
+# Whoever may write in one of these may put a file of his own in the place of ours.
+Directories of Calico's files are root's:
+  file.directory:
+    - names:
+      - /etc/calico
+      - /etc/calico/ssl
+{%- if calico.cni.enabled %}
+      - /etc/cni
+      - /etc/cni/net.d
+{%- endif %}
+    - user: root
+    - group: root
+    - mode: '0755'
+    - makedirs: true
+    - require:
+      - calico: What runs can be restored
+
 {%- for certificate in certificates %}
 
 etcd's {{ certificate.part }} is installed:
@@ -20,12 +37,14 @@ etcd's {{ certificate.part }} is installed:
 {%-   else %}
     - source: {{ certificate.given | json }}
 {%-   endif %}
+    - user: root
+    - group: root
     - mode: '{{ "0600" if certificate.part == "key" else "0644" }}'
     - makedirs: true
     - dir_mode: '0755'
     - show_changes: {{ certificate.part != "key" }}
     - require:
-      - calico: What runs can be restored
+      - file: Directories of Calico's files are root's
 {%- endfor %}
 
 calicoctl knows the datastore:
@@ -33,10 +52,13 @@ calicoctl knows the datastore:
     - name: /etc/calico/calicoctl.cfg
     - source: salt://calico/files/calicoctl.cfg.jinja
     - template: jinja
+    - user: root
+    - group: root
     - mode: '0644'
     - makedirs: true
+    - dir_mode: '0755'
     - require:
-      - calico: What runs can be restored
+      - file: Directories of Calico's files are root's
 
 {%- if calico.cni.enabled %}
 
@@ -45,10 +67,13 @@ CNI is configured:
     - name: {{ cni.path }}
     - source: salt://calico/files/cni.conf.jinja
     - template: jinja
+    - user: root
+    - group: root
     - mode: '0644'
     - makedirs: true
+    - dir_mode: '0755'
     - require:
-      - calico: What runs can be restored
+      - file: Directories of Calico's files are root's
 {%- endif %}
 
 {#- Only a file of ours can have this name: it is left over from the other generation. #}
@@ -66,17 +91,22 @@ calico-node's environment is written:
     - name: /etc/calico/calico-node.env
     - source: salt://calico/files/calico-node.env.jinja
     - template: jinja
+    - user: root
+    - group: root
     - mode: '0600'
-    - show_changes: false
     - makedirs: true
+    - dir_mode: '0755'
+    - show_changes: false
     - require:
-      - calico: What runs can be restored
+      - file: Directories of Calico's files are root's
 
 calico-node's unit is written:
   file.managed:
     - name: /etc/systemd/system/calico-node.service
     - source: salt://calico/files/calico-node.service.jinja
     - template: jinja
+    - user: root
+    - group: root
     - mode: '0644'
     - require:
       - calico: What runs can be restored

@@ -4,10 +4,9 @@
 include:
   - calico.preflight
 
-# First of all changes: where the image cannot be had, nothing else has been touched.
+# First of all changes, and all others require it: where the image cannot be had, nothing else is touched.
 calico/node's image is on the host:
   calico.image_present:
-    - failhard: true
     - require:
       - sls: calico.preflight
 
@@ -18,6 +17,8 @@ calicoctl is installed:
     - name: {{ calico.calicoctl.path | json }}
     - source: {{ calico.calicoctl.source | json }}
     - source_hash: {{ calico.calicoctl.source_hash | json }}
+    - user: root
+    - group: root
     - mode: '0755'
     - makedirs: true
     - require:
@@ -27,12 +28,7 @@ calicoctl is installed:
 {%- if calico.cni.enabled and calico.cni.plugins.source %}
 
 CNI plugins are installed:
-  archive.extracted:
-    - name: /opt/cni/bin
-    - source: {{ calico.cni.plugins.source | json }}
-    - source_hash: {{ calico.cni.plugins.source_hash | json }}
-    - source_hash_update: true
-    - enforce_toplevel: false
+  calico.plugins_present:
     - require:
       - calico: calico/node's image is on the host
 {%- endif %}
@@ -45,10 +41,24 @@ The host forwards packets:
     - require:
       - calico: calico/node's image is on the host
 
+# sysctl writes into the file as it finds it, whoever it belongs to.
+The host's setting is root's:
+  file.managed:
+    - name: /etc/sysctl.d/60-calico.conf
+    - replace: false
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - sysctl: The host forwards packets
+
 Directories that calico-node mounts exist:
   file.directory:
     - names:
       - /var/log/calico
       - /var/run/calico
+    - user: root
+    - group: root
+    - mode: '0755'
     - require:
       - calico: calico/node's image is on the host

@@ -19,10 +19,19 @@ def release_yaml():
     from _modules import calico
 
     return (
-        "# Made by tools/release.py: digest of _modules, _states and _utils. A minion that holds other\n"
-        "# code syncs before the run.\n"
-        "code: %s\n" % calico.code()
+        "# Made by tools/release.py: digest of _modules, _states and _utils, and what a minion loads.\n"
+        "# One that holds other code gets these files before the run.\n"
+        "code: %s\nfiles:\n%s" % (calico.code(), "".join("  - %s\n" % name for name in _for_minions()))
     )
+
+
+def _for_minions():
+    """What a minion loads, as it lies below its extension modules."""
+    return [
+        "%s/%s" % (folder, path.name)
+        for folder in ("beacons", "modules", "states", "utils")
+        for path in sorted((ROOT / ("_" + folder)).glob("*.py"))
+    ]
 
 
 def settings_md():

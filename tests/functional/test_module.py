@@ -215,6 +215,37 @@ def test_a_resource_is_applied_once_and_deleted_once(minion, give, datastore, ca
     assert minion.call("calico.delete", "bgpPeer", "10.0.0.9") is False
 
 
+def test_a_resource_is_deleted_by_what_identifies_it(minion, give, datastore, calicoctl, refused):
+    """Peers of 2.6 have no name: it is their address, however it is written, and their node."""
+    minion.call("calico.apply", dict(PEER, spec={"asNumber": 64900}))
+    own = {"scope": "node", "node": "node1", "peerIP": "10.0.0.9"}
+    minion.call("calico.apply", dict(PEER, metadata=own, spec={"asNumber": 64901}))
+    minion.call("calico.apply", dict(PEER, metadata=dict(own, peerIP="fd00::9"), spec={"asNumber": 64902}))
+    said = refused("calico.delete", "bgpPeer", "rack1-tor")
+    assert "rack1-tor" in said and "the address of a peer" in said
+    said = refused("calico.delete", "bgpPeer", "10.0.0.9")
+    assert "of all nodes (node: ''), of node node1. Say which by node" in said
+    found = minion.state("calico.resource_absent", "10.0.0.9", kind="bgpPeer")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert len(minion.call("calico.get", "bgpPeer")) == 3
+    assert minion.call("calico.delete", "BGPPEER", "10.0.0.9", node="node1") is True
+    assert minion.call("calico.delete", "bgpPeer", "FD00:0::9") is True
+    assert [item["metadata"] for item in minion.call("calico.get", "bgpPeer")] == [PEER["metadata"]]
+    assert minion.call("calico.delete", "bgpPeer", "10.0.0.9", node="") is True
+    assert minion.call("calico.get", "bgpPeer") == []
+
+
+def test_a_delete_is_guarded_like_the_state(minion, give, datastore, calicoctl, refused):
+    datastore.put(POOL_KEY, pool())
+    datastore.put("/calico/v1/ipam/v4/pool/10.99.0.0-16", pool("10.99.0.0/16"))
+    endpoint(datastore)
+    before = contents(datastore)
+    said = refused("calico.delete", "ipPool", CIDR)
+    assert "k8s/default.web/eth0 on node1" in said and "pool_in_use" in said
+    assert contents(datastore) == before
+    assert minion.call("calico.delete", "ipPool", CIDR, allow=["pool_in_use"]) is True
+
+
 @pytest.mark.parametrize(
     ("resource", "words"),
     [

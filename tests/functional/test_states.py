@@ -2,17 +2,21 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
 import tarfile
 import threading
 import time
+from unittest import mock
 
+import calico_sources
 import pytest
 
 from tests.functional.conftest import CALICOCTL
 from tests.support import etcd as etcd_support
+from tests.support import minion as minion_support
 from tests.support import pki as pki_support
 from tests.support import programs, waiting
 
@@ -422,6 +426,7 @@ def test_a_host_that_is_fit(minion, fit):
         ({"cni__mtu": 7, "node__ip": "x"}, ["calico:cni:mtu: got 7", "calico:node:ip"]),
         ({"etcd__tls__ca": "/no/such/ca.pem"}, ["calico:etcd:tls", "/no/such/ca.pem"]),
         ({"etcd__tls__ca": "salt://no/ca.pem"}, ["calico:etcd:tls", "salt://no/ca.pem"]),
+        ({"calicoctl__path": "/etc"}, ["calico:calicoctl:path: /etc is a directory"]),
         ({"image_archive": "/no/image.tar"}, ["calico:image_archive", "/no/image.tar"]),
         ({"image_archive": "salt://no/image.tar"}, ["calico:image_archive", "salt://no/image.tar"]),
     ],
@@ -506,6 +511,52 @@ def test_an_address_that_another_node_has(minion, fit, datastore):
     assert f"{address} is registered by node node2" in found["comment"]
 
 
+@pytest.mark.parametrize("part", ["calicoctl", "cni__plugins"])
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("where", ["salt://", ""])
+def test_every_hash_of_a_source_is_verified(minion, fit, part, algorithm, where):
+    """Of whatever kind: the master tells one of them only, and nothing of a file that lies here."""
+    file = minion.files / "binary"
+    file.write_bytes(b"what is meant")
+    source = where + "binary" if where else str(file)
+
+    def check(digest):
+        fit(**{f"{part}__source": source, f"{part}__source_hash": f"{algorithm}={digest}"})
+        return minion.state("calico.checked")
+
+    right = hashlib.new(algorithm, b"what is meant").hexdigest()
+    assert check(right.upper())["result"] is True
+    found = check(hashlib.new(algorithm, b"something else").hexdigest())
+    assert (found["result"], found["changes"]) == (False, {})
+    what = part.replace("__", ":")
+    assert f"calico:{what}:source_hash: {source} is {algorithm}={right}, which does not" in found["comment"]
+    # It was looked at a moment ago, and is another one now.
+    file.write_bytes(b"WHAT IS MEANT")
+    assert check(right)["result"] is False
+    file.unlink()
+    assert "calico:%s:source: " % what in check(right)["comment"]
+
+
+def test_a_large_file_is_read_once(minion, give):
+    """And again where anything about it has changed, its size and time kept."""
+    file = minion.files / "binary"
+    file.write_bytes(b"a")
+    digest = hashlib.sha512(b"a").hexdigest()
+    memory = calico_sources.Memory(str(minion.directory / "hashes.json"))
+    settled = calico_sources.SETTLED / 1e9
+    end = time.monotonic() + 60
+    while memory.digest(str(file), "sha512") and not (minion.directory / "hashes.json").exists():
+        assert time.monotonic() < end
+        time.sleep(settled / 4)
+    about = file.stat()
+    again = calico_sources.Memory(str(minion.directory / "hashes.json"))
+    with mock.patch.object(calico_sources, "digest", side_effect=AssertionError("read again")):
+        assert again.digest(str(file), "sha512") == digest
+    file.write_bytes(b"b")
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert again.digest(str(file), "sha512") == hashlib.sha512(b"b").hexdigest()
+
+
 def test_a_host_without_docker(minion, fit):
     minion.path("/run/docker.sock").unlink()
     for state in ("calico.checked", "calico.image_present", "calico.container_current"):
@@ -582,8 +633,52 @@ def test_the_image_must_have_the_digest(minion, give, engine, image, accepted):
     engine.knows(images={IMAGE: image}, pullable=IMAGE)
     found = minion.state("calico.image_present")
     assert found["result"] is accepted
-    assert found["changes"] == {}
+    assert found["changes"] == ({} if accepted else {IMAGE: {"old": OTHER, "new": None}})
     assert ("calico:image_digest" in found["comment"]) is not accepted
+
+
+@pytest.mark.parametrize("how", ["pulled", "loaded"])
+def test_an_image_that_is_refused_can_never_be_started(minion, give, engine, tmp_path, how):
+    (tmp_path / "node.tar").write_bytes(b"image")
+    engine.knows(pullable=IMAGE, loads=IMAGE)
+    give(image_digest=OTHER, **({"image_archive": str(tmp_path / "node.tar")} if how == "loaded" else {}))
+    for _again in range(2):
+        found = minion.state("calico.image_present")
+        assert (found["result"], found["changes"]) == (False, {})
+        assert "it was taken away again" in found["comment"]
+        assert engine.state["images"] == {}
+
+
+def test_a_refused_image_does_not_take_the_place_of_the_one_that_runs(minion, give, engine):
+    before = {"Id": LOADED, "RepoDigests": []}
+    running = {"Id": "1" * 64, "Image": LOADED, "State": {"Running": True}, "Config": {}}
+    engine.knows(images={IMAGE: before, "x": before}, containers={"calico-node": running}, pullable=IMAGE)
+    give(image_digest=OTHER)
+    found = minion.state("calico.image_present")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "the name is that of the image again which runs" in found["comment"]
+    assert engine.state["images"][IMAGE] == before
+
+
+def test_a_refused_image_that_runs_is_left_in_place(minion, give, engine):
+    running = {"Id": "1" * 64, "Image": PULLED, "State": {"Running": True}, "Config": {}}
+    engine.knows(images={IMAGE: {"Id": PULLED}}, containers={"calico-node": running}, pullable=IMAGE)
+    give(image_digest=OTHER)
+    found = minion.state("calico.image_present")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "it is what runs" in found["comment"]
+    assert engine.state["images"][IMAGE]["Id"] == PULLED
+
+
+def test_the_unit_starts_nothing_that_it_would_have_to_pull(minion, give):
+    found = minion.state_of_sls("calico-node's unit is written", "calico.config")
+    assert found["result"] is True
+    lines = minion.path("/etc/systemd/system/calico-node.service").read_text().splitlines()
+    (asked,) = [number for number, line in enumerate(lines) if " image inspect " in line]
+    # No `-` before the program: where it fails, nothing is started.
+    assert lines[asked].startswith("ExecStartPre=/")
+    assert lines[asked].endswith(" --format=present " + IMAGE)
+    assert lines[asked + 1].startswith("ExecStart=")
 
 
 @pytest.fixture
@@ -738,6 +833,137 @@ def test_only_the_archives_plugins_are_removed(minion, plugins):
     assert (again["result"], again["changes"]) == (True, {})
 
 
+@pytest.fixture
+def packed(minion, give):
+    """packed(content) packs two plugins of a careless packer: the archive's pillar."""
+
+    def pack(content="plugin", owner=1234, mode=0o777, names=("./loopback", "./sub/calico")):
+        archive = minion.files / "careless.tgz"
+        with tarfile.open(archive, "w:gz") as tar:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size, member.mode, member.uid, member.gid = len(content), mode, owner, owner
+                tar.addfile(member, io.BytesIO(content.encode()))
+        digest = hashlib.sha512(archive.read_bytes()).hexdigest()
+        give(cni__plugins={"source": "salt://careless.tgz", "source_hash": "sha512=" + digest})
+
+    return pack
+
+
+def about(path):
+    found = path.stat()
+    return found.st_uid, found.st_gid, found.st_mode & 0o7777
+
+
+def test_extracted_plugins_are_roots(minion, packed):
+    packed()
+    planned = minion.state_of_sls("CNI plugins are installed", "calico.install", test=True)
+    assert planned["result"] is None and set(planned["changes"]) >= {"/opt/cni/bin/loopback"}
+    assert not minion.path("/opt/cni/bin").exists()
+    found = minion.state_of_sls("CNI plugins are installed", "calico.install")
+    assert (found["result"], found["changes"]) == (True, planned["changes"])
+    for name in ("", "loopback", "sub", "sub/calico"):
+        assert about(minion.path("/opt/cni/bin/" + name)) == (0, 0, 0o755)
+    assert minion.state("calico.plugins_present")["changes"] == {}
+
+
+@pytest.mark.parametrize("what", ["owner", "mode", "contents", "link", "directory"])
+def test_a_plugin_that_somebody_else_could_write_is_put_right(minion, packed, what):
+    packed()
+    assert minion.state("calico.plugins_present")["result"] is True
+    directory = minion.path("/opt/cni/bin")
+    plugin = directory / "loopback"
+    (directory / "foreign").write_text("stays")
+    if what == "owner":
+        os.chown(plugin, 1234, 1234)
+    elif what == "mode":
+        plugin.chmod(0o777)
+    elif what == "contents":
+        plugin.write_text("PLUGIN")
+    elif what == "link":
+        plugin.unlink()
+        plugin.symlink_to("foreign")
+    else:
+        os.chown(directory, 1234, 1234)
+        directory.chmod(0o777)
+    planned = minion.state("calico.plugins_present", test=True)
+    assert planned["result"] is None
+    assert list(planned["changes"]) == ["/opt/cni/bin" if what == "directory" else "/opt/cni/bin/loopback"]
+    assert minion.state("calico.plugins_present")["changes"] == planned["changes"]
+    assert about(plugin) == about(directory) == (0, 0, 0o755)
+    assert plugin.read_text() == "plugin" and not plugin.is_symlink()
+    assert (directory / "foreign").read_text() == "stays"
+    assert minion.state("calico.plugins_present")["changes"] == {}
+
+
+@pytest.mark.parametrize("name", ["../../etc/calico/evil", "/etc/calico/evil", "a/../../evil"])
+def test_an_archive_that_leads_elsewhere_installs_nothing(minion, packed, name):
+    packed(names=["good", name])
+    found = minion.state("calico.plugins_present")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "leads elsewhere" in found["comment"]
+    assert not minion.path("/opt/cni/bin").exists()
+
+
+def test_what_was_installed_before_it_failed_is_reported(minion, packed):
+    packed(names=["bandwidth", "loopback"])
+    minion.path("/opt/cni/bin/loopback").mkdir(parents=True)
+    found = minion.state("calico.plugins_present")
+    assert found["result"] is False
+    assert "/opt/cni/bin/loopback" in found["comment"]
+    assert "/opt/cni/bin/bandwidth" in found["changes"]
+    assert "/opt/cni/bin/loopback" not in found["changes"]
+
+
+def test_what_was_removed_before_it_failed_is_reported(minion, plugins):
+    # Nobody can remove what is mounted.
+    minion.run("mount", "--bind", "/opt/cni/bin/calico", "/opt/cni/bin/calico")
+    try:
+        found = minion.state("calico.plugins_absent")
+        assert found["result"] is False
+        assert "/opt/cni/bin/calico cannot be removed" in found["comment"]
+        assert found["changes"] == {"removed": ["/opt/cni/bin/calico-ipam"]}
+    finally:
+        minion.run("umount", "/opt/cni/bin/calico")
+
+
+OWNED = {
+    "/etc/calico/calico-node.env": ("calico-node's environment is written", 0o600),
+    "/etc/calico/calicoctl.cfg": ("calicoctl knows the datastore", 0o644),
+    "/etc/calico/ssl/calico-key.pem": ("etcd's key is installed", 0o600),
+    "/etc/calico/ssl/ca.pem": ("etcd's ca is installed", 0o644),
+    "/etc/cni/net.d/10-calico.conf": ("CNI is configured", 0o644),
+    "/etc/systemd/system/calico-node.service": ("calico-node's unit is written", 0o644),
+}
+
+
+@pytest.mark.parametrize("path", OWNED)
+def test_a_file_that_was_somebody_elses_becomes_roots(minion, give, path):
+    state, mode = OWNED[path]
+    assert minion.state_of_sls(state, "calico.config")["result"] is True
+    file = minion.path(path)
+    os.chown(file, 1234, 1234)
+    file.chmod(0o666)
+    assert minion.state_of_sls(state, "calico.config", test=True)["result"] is None
+    assert minion.state_of_sls(state, "calico.config")["result"] is True
+    assert about(file) == (0, 0, mode)
+    assert minion.state_of_sls(state, "calico.config")["changes"] == {}
+
+
+def test_directories_that_were_somebody_elses_become_roots(minion, give):
+    chunks = minion.call("state.show_low_sls", "calico.config")
+    found = [chunk for chunk in chunks if chunk["__id__"] == "Directories of Calico's files are root's"]
+    names = [chunk["name"] for chunk in found]
+    assert names == ["/etc/calico", "/etc/calico/ssl", "/etc/cni", "/etc/cni/net.d"]
+    directory = minion.path("/etc/calico/ssl")
+    directory.mkdir(parents=True)
+    os.chown(directory, 1234, 1234)
+    directory.chmod(0o777)
+    arguments = {key: found[1][key] for key in ("user", "group", "mode")}
+    assert minion.state("file.directory", "/etc/calico/ssl", **arguments)["result"] is True
+    assert about(directory) == (0, 0, 0o755)
+
+
 def test_an_archive_that_is_gone_removes_nothing(minion, give, plugins):
     give(cni__plugins={"source": "salt://no/plugins.tgz", "source_hash": "sha256=" + "0" * 64})
     found = minion.state("calico.plugins_absent")
@@ -758,3 +984,86 @@ def test_only_an_empty_directory_is_removed(minion, give):
     assert minion.state("calico.empty_directory_absent", "/etc/calico/ssl")["result"] is True
     assert not directory.exists()
     assert minion.state("calico.empty_directory_absent", "/etc/calico/ssl")["changes"] == {}
+
+
+# --- a dead cluster --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(minion, give, formula_pki, tmp_path):
+    """etcd is gone, the certificate has expired, and docker does not run."""
+    shutil.copytree(formula_pki, tmp_path / "pki")
+    pki_support.issue(tmp_path / "pki", "calico", days=-1, begins=-2)
+    give(etcd={"endpoints": ["https://127.0.0.1:1"], "tls": pki_support.client(tmp_path / "pki")})
+
+
+def test_a_clean_of_a_dead_cluster_asks_for_settings_alone(minion, dead):
+    chunks = minion.call("state.show_low_sls", "calico.clean")
+    assert {chunk["fun"] for chunk in chunks if chunk["state"] == "calico"} == {
+        "checked",
+        "container_absent",
+        "empty_directory_absent",
+    }
+    for _again in range(2):
+        found = minion.state_of_sls("The settings are right", "calico.clean")
+        assert (found["result"], found["changes"]) == (True, {})
+        found = minion.state_of_sls("calico-node's container is gone", "calico.clean")
+        assert (found["result"], found["changes"]) == (True, {})
+        assert "docker does not run" in found["warnings"][0]
+    assert minion.state("calico.checked")["result"] is False
+
+
+def test_what_needs_the_datastore_says_so_before_anything_is_stopped(minion, dead, give):
+    give(etcd={"endpoints": ["http://127.0.0.1:1"]}, clean={"datastore": True})
+    found = minion.state_of_sls("The node has no workloads", "calico.clean")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "connection refused" in found["comment"]
+    assert "set calico:clean:datastore to false" in found["comment"]
+    stopped = [
+        chunk
+        for chunk in minion.call("state.show_low_sls", "calico.clean")
+        if chunk["__id__"] == "calico-node is stopped"
+    ]
+    assert {"calico": "The node has no workloads"} in stopped[0]["require"]
+
+
+# --- arguments -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", ["120", -1, True, [5], 1e9, "soon"])
+@pytest.mark.parametrize("state", ["node_ready", "node_registered"])
+def test_a_timeout_of_another_kind_is_refused_in_words(minion, give, state, timeout):
+    found = minion.state(f"calico.{state}", timeout=timeout)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert found["comment"].startswith(f"timeout: got {timeout!r}; accepted: a number of seconds")
+
+
+@pytest.mark.parametrize("function", ["ready", "registered", "roll_back", "rollout"])
+def test_a_function_refuses_it_too(minion, give, function):
+    with pytest.raises(minion_support.Failed, match="timeout: got '120'; accepted: a number") as caught:
+        minion.call(f"calico.{function}", timeout="120")
+    assert caught.value.kind == "SaltInvocationError"
+
+
+@pytest.mark.parametrize(
+    ("state", "arguments"),
+    [
+        ("bgp_peer_present", {"settings": "text"}),
+        ("bgp_peer_present", {"settings": ["a"]}),
+        ("bgp_configuration", {"settings": "text"}),
+        ("felix_configuration", {"settings": ["a"]}),
+        ("node_labels", {"labels": "text"}),
+        ("pool_absent", {"force": "yes"}),
+        ("pool_absent", {"allow": "pool_in_use"}),
+        ("pool_present", {"allow": "pool_in_use"}),
+        ("pools_exact", {"pools": "text"}),
+        ("bgp_peers_exact", {"peers": {"a": 1}}),
+        ("resources_present", {"resources": 5}),
+        ("resource_present", {"resource": "text"}),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_words(minion, give, datastore, state, arguments):
+    found = minion.state(f"calico.{state}", CIDR, **arguments)
+    assert (found["result"], found["changes"]) == (False, {})
+    assert "accepted" in found["comment"] and "Traceback" not in found["comment"]
+    assert contents(datastore) == {}

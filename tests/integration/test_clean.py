@@ -49,3 +49,16 @@ def test_the_node_leaves_the_datastore_only_when_asked_and_without_workloads(fle
     assert host.name not in fleet.generation.nodes()
     with fleet.untouched(host):
         assert fleet.converge(host, sls="calico.clean")[host.name].changed == set()
+
+
+def test_a_dead_cluster_can_be_cleaned(fleet, host):
+    """etcd is gone, the certificate has expired, docker is stopped; the second run changes nothing."""
+    fleet.pillar(fleet.certificates("expired", days=-1, begins=-3))
+    fleet.undo.callback(fleet.lab.etcd.start)
+    fleet.lab.etcd.stop()
+    fleet.undo.callback(host.exec, "systemctl start docker", timeout=120)
+    host.exec("systemctl stop docker.socket docker", timeout=120)
+    fleet.converge(host, sls="calico.clean")
+    assert host.exec(["ls", "-d", fleet.generation.cni, *OURS], check=False).stdout == ""
+    with fleet.untouched(host, datastore=False):
+        assert fleet.converge(host, sls="calico.clean")[host.name].changed == set()

@@ -23,7 +23,11 @@ if verb == "load":
 elif verb == "pull" and last == known["pullable"]:
     known["images"][last] = {{"Id": "sha256:" + "b" * 64, "RepoDigests": []}}
 elif verb == "tag":
-    known["images"][last] = known["images"][sys.argv[2]]
+    (known["images"][last],) = [
+        image for name, image in known["images"].items() if sys.argv[2] in (name, image["Id"])
+    ][:1]
+elif verb == "rmi" and last in known["images"]:
+    del known["images"][last]
 elif verb == "rm":
     known["containers"].pop(last, None)
 else:

@@ -821,8 +821,8 @@ def test_a_name_in_capitals():
         ("sha256=AB", {"hash_type": "sha256", "hsum": "ab"}, None),
         ("sha256:ab", {"hash_type": "sha256", "hsum": "ab"}, None),
         ("ab", {"hash_type": "sha256", "hsum": "ab"}, None),
-        # Of another kind: Salt compares it when it fetches the file.
-        ("sha512=cd", {"hash_type": "sha256", "hsum": "ab"}, None),
+        ("sha512=CD", {"hash_type": "sha512", "hsum": "cd"}, None),
+        ("sha512=cd", {"hash_type": "sha512", "hsum": "ab"}, "salt://x is sha512=ab, which does not match"),
         ("sha256=cd", {"hash_type": "sha256", "hsum": "ab"}, "salt://x is sha256=ab, which does not match"),
         ("sha256=cd", "", "the master has no file salt://x"),
     ],

@@ -253,12 +253,14 @@ class Hosts:
         self.views = fleet(count, image)
         self.broken = {}
         self.store = store(self.views, self.views, False, False)
-        self.applied, self.calls, self.asked = [], [], 0
+        self.applied, self.calls, self.asked, self.unsynced = [], [], 0, False
 
     def ask(self, tgt, function, tgt_type="glob", timeout=None, arg=(), **keywords):
         names = list(self.views) if tgt == "*" else tgt
         self.calls.append(function)
         self.asked += len(names)
+        if function == "calico.rollout" and self.unsynced:
+            return {}, dict.fromkeys(names, "'calico.rollout' is not available."), []
         return (
             {name: getattr(self, function.partition(".")[2])(name, *arg, **keywords) for name in names},
             {},
@@ -281,7 +283,11 @@ class Hosts:
         self.views[name]["present"] = True
         return {"present": True}
 
-    def apply(self, name, sls, queue):
+    def apply(self, name, sls, queue, saltenv="base"):
+        self.environment = saltenv
+        if sls == "calico.modules":
+            self.unsynced = False
+            return {}
         self.applied.append((name, sls))
         if name in self.broken:
             return {"x": {"__id__": "The node is ready", "result": False, "comment": self.broken[name]}}
@@ -313,6 +319,17 @@ def test_a_failure_leaves_the_rest_and_the_next_run_goes_on(hosts):
     assert done["retcode"] == 0
     assert [name for name, _sls in found.applied] == ["node3", "node5", "node6"]
     assert calico.upgrade(format="json")["text"].startswith("All 6 hosts run what their pillar wants")
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "base"), ({"saltenv": "dev"}, "dev")])
+def test_hosts_get_modules_and_states_from_the_environment_that_has_the_formula(hosts, given, used):
+    """Hosts without the modules get the formula's own: a sync would remove those of others."""
+    found = hosts(2)
+    found.unsynced = True
+    assert calico.upgrade(format="json", **given)["retcode"] == 0
+    assert found.calls[1:4] == ["calico.rollout", "state.apply", "calico.rollout"]
+    assert found.environment == used
+    assert not any(call.startswith("saltutil.sync") for call in found.calls)
 
 
 def test_images_come_before_the_first_restart(hosts):

@@ -165,6 +165,23 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
         (given(network__managed_by="G@os:Debian and ("), "calico:network:managed_by", "compound"),
         (given(network__managed_by="G@os:Debian or"), "calico:network:managed_by", "compound"),
         (given(network__managed_by="( web* ) )"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="web* db*"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="web* and or db*"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="web* and ( )"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="(web* and db*)"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="not not web*"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="X@role:db"), "calico:network:managed_by", "compound"),
+        (given(network__managed_by="E@web[0-9"), "calico:network:managed_by", "compound"),
+        (
+            given(calicoctl={"source": "salt://x", "source_hash": "sha512=" + "0" * 64}),
+            "calico:calicoctl:source_hash",
+            "a hash such as",
+        ),
+        (
+            given(calicoctl={"source": "salt://x", "source_hash": "0" * 33}),
+            "calico:calicoctl:source_hash",
+            "a hash such as",
+        ),
         (
             given(network__resources=[dict(POOL_RESOURCE), dict(POOL_RESOURCE)]),
             "calico:network:resources:1",

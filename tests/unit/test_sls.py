@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import minion as minion_support
-from tests.support import programs
+from tests.support import pki, programs
 from tests.unit.test_container import CHAPTER
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,7 @@ INNER = [
     ("cni", "plugins"),
     ("cni", "plugins", "source"),
     ("calicoctl", "source"),
+    ("calicoctl", "path"),
     ("network", "pools"),
     ("network", "managed_by"),
     ("network", "mesh"),
@@ -43,25 +44,42 @@ CHECK = "Settings and host are fit for Calico"
 def salt_call(tmp_path_factory):
     """Run ``salt-call --local`` on a minion that knows nothing but where the formula lies."""
     directory = tmp_path_factory.mktemp("minion")
-    (directory / "roots").mkdir()
-    for name in ("calico", "_modules", "_states", "_utils"):
-        (directory / "roots" / name).symlink_to(ROOT / name)
+    call = caller(directory, {"base": [str(formula(directory / "roots"))]})
+
+    def never_synced(*arguments, **how):
+        shutil.rmtree(directory / "cache", ignore_errors=True)
+        return call(*arguments, **how)
+
+    return never_synced
+
+
+def formula(roots):
+    """A file root that holds the formula."""
+    roots.mkdir(parents=True)
+    for name in ("calico", "_beacons", "_modules", "_states", "_utils"):
+        (roots / name).symlink_to(ROOT / name)
+    return roots
+
+
+def caller(directory, file_roots, **options):
+    """``salt-call --local`` of a minion that keeps what it has between two calls."""
     configuration = {
         "id": "node1",
         "root_dir": str(directory),
         "cachedir": str(directory / "cache"),
+        "extension_modules": str(directory / "cache" / "extmods"),
         "file_client": "local",
-        "file_roots": {"base": [str(directory / "roots")]},
+        "file_roots": file_roots,
         "pillar_roots": {"base": [str(directory / "pillar")]},
         "enable_fqdns_grains": False,
         "enable_gpu_grains": False,
+        **options,
     }
     (directory / "minion").write_text(json.dumps(configuration))
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base: {'*': [calico]}\n")
 
     def call(*arguments, pillar, code=0):
-        shutil.rmtree(directory / "cache", ignore_errors=True)
         (directory / "pillar" / "calico.sls").write_text("#!json\n" + json.dumps({"calico": pillar}))
         program = Path(sys.executable).with_name("salt-call")
         done = programs.run(
@@ -75,18 +93,17 @@ def salt_call(tmp_path_factory):
             ],
             check=False,
         )
-        assert done.returncode == code, done.stdout + done.stderr
+        assert code is None or done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)["local"]
 
     return call
 
 
 def test_a_minion_that_never_synced_shows_the_states(salt_call):
-    for sls, first in (("calico", "Calico's modules are the ones of this release"), ("calico.clean", None)):
+    for sls, check in (("calico", CHECK), ("calico.clean", "The settings are right")):
         shown = salt_call("state.show_sls", sls, pillar=CHAPTER)
         assert isinstance(shown, dict), shown
-        assert CHECK in shown
-        assert first is None or first in shown
+        assert {check, "Calico's modules are the ones of this release"} <= set(shown)
 
 
 def test_a_pillar_that_is_wrong_stops_the_first_run_in_test_mode(salt_call):
@@ -103,6 +120,83 @@ def test_a_pillar_that_is_wrong_stops_the_first_run_in_test_mode(salt_call):
         "calico-node has registered",
         "systemd has read calico-node's unit",
     }
+
+
+# --- beside others -----------------------------------------------------------------------------------
+
+OWN_MODULES = "def here():\n    return True\n"
+OTHER = "Something else is there"
+
+
+@pytest.fixture
+def dev(tmp_path):
+    """Two environments: others' modules and states in base, the formula in dev. A minion with both."""
+    base = tmp_path / "base"
+    for folder in ("_modules", "_states", "_utils", "_beacons", "_grains"):
+        (base / folder).mkdir(parents=True)
+        (base / folder / "mymod.py").write_text(OWN_MODULES)
+    (base / "other.sls").write_text(f"{OTHER}:\n  file.managed: [{{name: {tmp_path}/other, contents: x}}]\n")
+    (base / "top.sls").write_text("base: {'*': [other]}\ndev: {'*': [calico]}\n")
+    roots = {"base": [str(base)], "dev": [str(formula(tmp_path / "dev"))]}
+    return caller(tmp_path, roots, extension_modules=str(tmp_path / "extmods"))
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_modules_of_others_stay_when_the_formulas_arrive(dev, tmp_path, test):
+    dev("saltutil.sync_all", "saltenv=base", pillar=None)
+    theirs = list((tmp_path / "extmods").rglob("mymod.py"))
+    assert len(theirs) == 5
+    wrong = dict(CHAPTER, verison="x")
+    dev("state.apply", "calico", "saltenv=dev", f"test={test}", pillar=wrong, code=2)
+    assert all(path.exists() for path in theirs)
+    assert dev("mymod.here", pillar=None) is True
+    assert "formula" not in dev("calico.code", pillar=None)
+    for kind, name in (("beacons", "calico_bgp"), ("states", "calico"), ("utils", "calico_bird")):
+        assert (tmp_path / "extmods" / kind / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_only_calicos_own_states_stop_in_a_highstate(dev, tmp_path, test):
+    """Calico comes first in its order and fails; what is not its own runs, in test mode or not."""
+    (tmp_path / "base" / "top.sls").write_text("dev: {'*': [calico]}\nbase: {'*': [other]}\n")
+    shown = dev("state.apply", f"test={test}", pillar=dict(CHAPTER, verison="x"), code=2)
+    by_id = {value["__id__"]: value for value in shown.values()}
+    assert by_id[CHECK]["result"] is False
+    assert by_id[OTHER]["result"] is (None if test else True)
+    assert (tmp_path / "other").exists() is not test
+    changed = {name for name, value in by_id.items() if value["changes"]}
+    assert changed == {OTHER}
+
+
+def with_pki(tmp_path, *environments):
+    """A pillar whose certificates are the master's, from the environments that have them; etcd is away."""
+    made = pki.make(tmp_path / "pki")
+    for name in environments:
+        shutil.copytree(made, tmp_path / name / "pki")
+    files = {part: "salt://pki/" + Path(path).name for part, path in pki.client("x").items()}
+    return with_value(("etcd",), {"endpoints": ["https://127.0.0.1:1"], "tls": files})
+
+
+def test_files_of_the_master_are_found_where_the_run_comes_from(dev, tmp_path):
+    """In the run, and by single functions after it; what other environments have is of no matter."""
+    pillar = with_pki(tmp_path, "dev")
+    shown = dev("state.apply", "test=True", pillar=pillar, code=2)
+    (said,) = [value["comment"] for value in shown.values() if value["__id__"] == CHECK]
+    assert "the master has no" not in said
+    assert "connection refused" in said
+    (tmp_path / "base" / "pki").mkdir()
+    for file in (tmp_path / "dev" / "pki").iterdir():
+        (tmp_path / "base" / "pki" / file.name).write_text("not this one")
+    found = dev("calico.check", pillar=pillar, code=1)
+    assert not [item for item in found if item["what"].startswith("calico:etcd:tls")]
+    assert any("connection refused" in item["seen"] for item in found)
+
+
+def test_before_the_first_run_a_file_is_found_where_it_can_only_be(dev, tmp_path):
+    pillar = with_pki(tmp_path, "dev")
+    dev("saltutil.sync_all", "saltenv=base,dev", pillar=None)
+    found = dev("calico.check", pillar=pillar, code=1)
+    assert not [item for item in found if item["what"].startswith("calico:etcd:tls")]
 
 
 # --- in one process, for speed ---------------------------------------------------------------------
@@ -137,14 +231,20 @@ def test_garbage_is_left_to_the_check(minion, path, garbage):
     pillar = with_value(path, garbage) if path else garbage
     chunks = states_of(minion, pillar, "calico,calico.clean")
     assert chunks[0]["__id__"] == CHECK
-    assert chunks[0]["failhard"] is True
+    assert not any(chunk.get("failhard") for chunk in chunks)
 
 
-@pytest.mark.parametrize("sls", [path.stem for path in sorted((ROOT / "calico").glob("*.sls"))])
+# Of these, one has states only where modules are to be brought.
+SLS = sorted({path.stem for path in (ROOT / "calico").glob("*.sls")} - {"modules"})
+
+
+@pytest.mark.parametrize("sls", SLS)
 def test_each_sls_can_be_applied_by_itself(minion, sls):
     name = "calico" if sls == "init" else f"calico.{sls}"
     chunks = states_of(minion, CHAPTER, name)
-    assert chunks[0]["__id__"] == CHECK
+    # A dead cluster can be cleaned: that asks for right settings alone.
+    assert chunks[0]["__id__"] == ("The settings are right" if sls == "clean" else CHECK)
+    assert sls != "clean" or CHECK not in {chunk["__id__"] for chunk in chunks}
     for chunk in chunks:
         assert " " in chunk["__id__"], "an ID is a sentence"
 
@@ -163,6 +263,17 @@ def test_parts_that_nobody_asked_for_have_no_states(minion):
     assert ids - {chunk["__id__"] for chunk in off} == {"CNI is configured"}
     nobody = states_of(minion, with_value(("network", "managed_by"), "other*"), "calico")
     assert "pool_present" not in {chunk["fun"] for chunk in nobody}
+
+
+def test_clean_removes_no_directory_that_others_have_files_in(minion):
+    """Given in the place of calicoctl's own path, a directory would go with all that is in it."""
+    pillar = with_value(("calicoctl",), {"source": "/x", "source_hash": "0" * 64, "path": "/usr/bin"})
+    names = {chunk["name"] for chunk in states_of(minion, pillar, "calico.clean")}
+    assert "/usr/bin" not in names
+    pillar["calicoctl"]["path"] = "/usr/bin/no-such-calicoctl"
+    assert pillar["calicoctl"]["path"] in {
+        chunk["name"] for chunk in states_of(minion, pillar, "calico.clean")
+    }
 
 
 def test_the_datastore_is_only_cleaned_where_that_is_asked_for(minion):

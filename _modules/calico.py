@@ -14,6 +14,7 @@ Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import importlib
 import os
@@ -129,14 +130,22 @@ SETTINGS_OF_V1 = ("BGPConfiguration", "FelixConfiguration")
 # How often a write is tried that lost against another one, and the errors that say so.
 ATTEMPTS = 3
 RACES = (calico_ctl.Conflict, calico_ctl.AlreadyExists, calico_ctl.NotFound)
+# Errors after which a write is tried again: those, and a datastore that was away for a moment.
+AGAIN = (*RACES, calico_ctl.Unreachable)
 # Kernel and docker answer at once; an image may have to cross the network.
 COMMAND_DEADLINE = 30
 # Whatever the safety rules look at.
 JUDGED = ("bgp", "pools", "workloads", "blocks", "ready")
+# How many of a service's last lines are searched for its last words.
+LAST_LINES = 400
 # Waiting for sessions, in seconds: between looks at BIRD, between readings of the datastore, how old a
 # reading may be that the verdict rests on, and how long the route to a new block may take.
 POLL = 0.25
 REREAD = 5
+# Between two tries to read a datastore that is away, and to write where it was: a leader is elected in a
+# second or two.
+REPOLL = 0.5
+PAUSE = 2
 FRESH = 1
 GRACE = 2
 LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothing was changed."
@@ -1069,22 +1078,21 @@ def _own_directory(path):
 # --- the node --------------------------------------------------------------------------------------
 
 
-FELIX_PORT = 9099
-
-
-def _felix_port():
+def _looked_for():
+    """What connects the nodes, and where Felix is to be asked (:func:`calico_container.health`)."""
     try:
-        return int(_settings()["felix"].get("HealthPort", FELIX_PORT))
-    except (CommandExecutionError, ValueError):
-        # Looking at a node must be possible also where its pillar is wrong or missing.
-        return FELIX_PORT
-
-
-def _backend():
-    try:
-        return _settings()["node"]["backend"]
+        checked = _settings()
     except CommandExecutionError:
-        return "bird"
+        # Looking at a node must be possible also where its pillar is wrong or missing.
+        return "bird", calico_container.health({})
+    return checked["node"]["backend"], calico_container.health(calico_container.environment(checked))
+
+
+def _felix(health):
+    """What Felix says of itself; neither live nor ready (None) where it cannot be asked."""
+    if health["off"]:
+        return {"live": None, "ready": None, "reason": health["off"]}
+    return calico_host.felix_health(port=health["port"], host=health["host"])
 
 
 def _bird(family):
@@ -1140,9 +1148,10 @@ def status():
     the datastore. Whether sessions are missing that the datastore asks for is told by
     :func:`ready`.
 
-    Returns a dict with ready (bool), reasons (list of text, empty where ready), service, felix,
-    bird (version, router id, state) and sessions (as :func:`peers` returns them). The return code is
-    1 where the node is not ready.
+    Returns a dict with ready (bool), reasons (list of text, empty where ready), notes (what cannot be
+    looked at, list of text), service, felix (its ready and live are None where it cannot be asked), bird
+    (version, router id, state) and sessions (as :func:`peers` returns them). The return code is 1 where
+    the node is not ready.
 
     CLI Example:
 
@@ -1167,22 +1176,24 @@ def _status():
     return dict(_shown_of(look), ready=not reasons, reasons=reasons)
 
 
-def _look(backend=None, felix_port=None):
+def _look(backend=None, health=None):
     """What this host shows of the node, for :mod:`calico_ready` to judge."""
-    bird = (backend or _backend()) == "bird"
-    sessions, birds, errors = _birds() if bird else ([], {}, [])
-    return {
+    if backend is None:
+        backend, health = _looked_for()
+    sessions, birds, errors = _birds() if backend == "bird" else ([], {}, [])
+    look = {
         "unit": UNIT,
         "service": calico_host.service_state(UNIT),
-        "felix": calico_host.felix_health(port=felix_port or _felix_port()),
+        "felix": _felix(health),
         "bird": birds,
         "sessions": sessions,
         "errors": errors,
     }
+    return dict(look, notes=calico_ready.notes(look, backend))
 
 
 def _shown_of(look):
-    return {key: look[key] for key in ("service", "felix", "bird", "sessions")}
+    return {key: look[key] for key in ("service", "felix", "bird", "sessions", "notes")}
 
 
 def routes():
@@ -1273,10 +1284,11 @@ def watched(before=None, settle=30, most=50):
     """
     _argument("settle", calico_values.seconds, settle)
     _argument("most", calico_values.integer(0, 1000000), most)
+    backend, health = _looked_for()
     seen = {
         "node": _any_node_name(),
-        "birds": _watched_birds() if _backend() == "bird" else {},
-        "felix": calico_host.felix_health(port=_felix_port()),
+        "birds": _watched_birds() if backend == "bird" else {},
+        "felix": _felix(health),
     }
     try:
         seen["container"] = calico_watch.running(_calico_node())
@@ -1347,7 +1359,7 @@ def _facts(expected):
     """What :func:`calico_metrics.text` makes metrics of; a source that fails is named, no more."""
     status = _status()
     facts = {"node": _any_node_name(), "formula": _CODE, "status": status, "errors": {}}
-    if _backend() == "bird":
+    if _looked_for()[0] == "bird":
         facts["errors"]["bird"] = "IPv4" not in status["bird"]
         if os.path.exists(BIRD_SOCKETS[6]):
             facts["errors"]["bird6"] = "IPv6" not in status["bird"]
@@ -1582,7 +1594,7 @@ def _rollout(checked):
     except CommandExecutionError as err:
         reasons.append(str(err))
     found = _look()
-    felix = None if found["felix"]["ready"] else found["felix"]["reason"]
+    felix = found["felix"]["reason"] if found["felix"]["ready"] is False else None
     reasons += [each for each in calico_ready.own_reasons(found) if each != "Felix is not ready: %s" % felix]
     families = [family for family in BIRD_SOCKETS if "IPv%d" % family in found["bird"]]
     missing, count = calico_rollout.missing(calico_view.view(expected, found["sessions"], families), expected)
@@ -1815,6 +1827,31 @@ def _cluster(checked, *parts):
         raise CommandExecutionError(str(err)) from err
 
 
+def _is_away(err):
+    """Whether the datastore could not be reached, so that it is worth asking once more."""
+    cause = err.__cause__
+    unreadable = isinstance(cause and cause.__cause__, calico_topology.Unreadable)
+    return isinstance(cause, calico_datastore.Unavailable) and not unreadable
+
+
+def _hurried(checked, seconds):
+    """The settings, for calls to the datastore that are to end by then, also where it hangs."""
+    given = checked["calicoctl"]
+    return dict(checked, calicoctl=dict(given, timeout=max(1, min(given["timeout"], seconds))))
+
+
+def _patiently(function, seconds):
+    """What a function returns that reads the datastore; one that is away for a moment is waited for."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return function()
+        except CommandExecutionError as err:
+            if not _is_away(err) or time.monotonic() >= end:
+                raise
+        time.sleep(REPOLL)
+
+
 def _read_cluster(checked, parts, etcd):
     return calico_datastore.cluster(
         checked["datastore"],
@@ -1877,14 +1914,15 @@ def ready(timeout=0, exact=False, brief=False):
     """
     Does this node have everything that the datastore says it must have?
 
-    The service runs, Felix is ready, the node is registered with an address that it has, every session
-    with another registered node or configured peer is Established, and the kernel has a route to every
-    block of addresses that those nodes must tell this one of (:func:`calico_ready.blocks_to_learn`). Nodes in
-    ``calico:ready:absent_nodes`` are not waited for.
+    The service runs, Felix is ready and stays up, the node is registered with an address that it has,
+    every session with another registered node or configured peer is Established, and the kernel has a
+    route to every block of addresses that those nodes must tell this one of
+    (:func:`calico_ready.blocks_to_learn`). Nodes in ``calico:ready:absent_nodes`` are not waited for.
 
     timeout
-        How long to wait for it to become true, in seconds (number). 0 looks once; where nothing but
-        routes is missing, for two seconds: so long may a new block take.
+        How long to wait for it to become true, in seconds (number); a datastore that is away meanwhile is
+        waited for, too. 0 looks once; where nothing but routes is missing, for two seconds: so long may a
+        new block take. As long is a Felix looked at that was started in the last half minute.
     exact
         True also wants that BIRD has no other sessions than these, and each as what the datastore asks for
         (bool): after a change of the topology, an old one may still be there for a moment.
@@ -1894,10 +1932,12 @@ def ready(timeout=0, exact=False, brief=False):
     Returns what :func:`status` returns, with ``node`` (this node's name), ``expected`` (as
     :func:`expected_peers`), ``missing`` (each expected session that is not Established: address, port,
     node, type, state, reason, since, and for how many seconds), ``routes`` (how many blocks are
-    expected, which are missing) and ``waited`` (seconds); ``reasons`` says the same in words. The return
-    code is 1 where the node is not ready.
+    expected, which are missing), ``log`` (what calico-node said last, where it or Felix does not run as it
+    should) and ``waited`` (seconds); ``reasons`` says the same in words. The return code is 1 where the
+    node is not ready.
 
-    Raises CommandExecutionError where the datastore cannot be read.
+    Raises CommandExecutionError where the datastore cannot be read, also at the end of that time: with the
+    last cause, and what the host itself shows.
 
     Holds for Calico 2.6 and 3.x. With the datastore kubernetes no routes are looked at: calicoctl does
     not show which node has which block.
@@ -1911,21 +1951,35 @@ def ready(timeout=0, exact=False, brief=False):
     _timeout(timeout)
     checked = _settings()
     begin = time.monotonic()
+    end = begin + timeout
+    steady = calico_ready.Steady()
     while True:
         # One reading of the datastore serves for some looks at BIRD: a thousand waiting nodes must
         # not make a thousand readings of a thousand nodes each moment.
-        cluster = _cluster(checked, *_READY_PARTS, *_where_nodes_are(checked))
+        try:
+            hurried = _hurried(checked, end - time.monotonic()) if timeout else checked
+            cluster = _cluster(hurried, *_READY_PARTS, *_where_nodes_are(checked))
+        except CommandExecutionError as err:
+            if not _is_away(err):
+                raise
+            if time.monotonic() >= end:
+                if not timeout:
+                    raise
+                raise _unread(err, begin) from err
+            time.sleep(REPOLL)
+            continue
         read_at = time.monotonic()
         own = _own_addresses()
-        result = _ready_now(checked, cluster, own, exact)
-        while not result["ready"] and time.monotonic() < min(read_at + REREAD, begin + timeout):
+        result, grace = _look_once(checked, cluster, own, exact, steady)
+        end = max(end, begin + grace(timeout))
+        while not result["ready"] and time.monotonic() < min(read_at + REREAD, end):
             time.sleep(POLL)
-            result = _ready_now(checked, cluster, own, exact)
+            result, grace = _look_once(checked, cluster, own, exact, steady)
+            end = max(end, begin + grace(timeout))
         # Ready by an old reading is no proof: another node may have registered since.
         if result["ready"] and time.monotonic() - read_at < FRESH:
             break
-        waits_for = max(timeout, GRACE) if calico_ready.only_routes(result) else timeout
-        if time.monotonic() - begin >= waits_for:
+        if time.monotonic() >= end:
             break
         if not result["ready"]:
             time.sleep(POLL)
@@ -1935,7 +1989,51 @@ def ready(timeout=0, exact=False, brief=False):
     if brief:
         reasons = [calico_view.short(reason) for reason in result["reasons"][: calico_view.MOST_REASONS]]
         return dict({key: result[key] for key in ("node", "ready", "waited")}, reasons=reasons)
+    result["log"] = _last_words() if result.pop("failing", False) else []
     return result
+
+
+def _look_once(checked, cluster, own, exact, steady):
+    """The verdict of this moment, and what is made of the time that was asked for: some is worth more."""
+    result = _ready_now(checked, cluster, own, exact, steady)
+    grace = _no_longer
+    if calico_ready.only_routes(result):
+        grace = functools.partial(max, GRACE)
+    unsteady = steady.missing(time.monotonic())
+    if unsteady:
+        if result["ready"] and not steady.restarts:
+            grace = _long_enough
+        failing = bool(result.get("failing") or steady.restarts)
+        result = dict(result, ready=False, reasons=[*result["reasons"], unsteady], failing=failing)
+    return result, grace
+
+
+def _steadily(steady, health, look):
+    """What a function shows of the node, whose word of Felix counts for its steadiness."""
+    # Before it is asked: the answer of another one cannot count for this one.
+    who, age = (None, None) if health["off"] else calico_probe.listener(health["port"], aged=steady.new)
+    shown = look()
+    felix = shown["felix"]
+    steady.saw(felix["ready"] if isinstance(felix, dict) else felix, who, age, time.monotonic())
+    return shown
+
+
+def _no_longer(timeout):
+    return timeout
+
+
+def _long_enough(timeout):
+    """Who is ready only now has time to show it, and a little more for the look that shows it."""
+    return timeout + calico_ready.HOLD + 1
+
+
+def _unread(err, begin):
+    """The end of a wait for a datastore that cannot be read."""
+    look = _look()
+    reasons = [str(err), *calico_ready.own_reasons(look)]
+    said = _last_words() if not look["service"]["active"] else []
+    text = "%s\nWaited %d s." % ("\n".join(reasons), time.monotonic() - begin)
+    return CommandExecutionError("\n".join([text, *(["calico-node said:", *said] if said else [])]))
 
 
 _READY_PARTS = ("bgp", "pools", "affinities")
@@ -1947,9 +2045,11 @@ def _where_nodes_are(checked):
     return ("workloads",) if alone else ()
 
 
-def _ready_now(checked, cluster, own, exact=False):
+def _ready_now(checked, cluster, own, exact=False, steady=None):
     name, backend = _node_name(checked), checked["node"]["backend"]
-    look = _look()
+    health = calico_container.health(calico_container.environment(checked))
+    steady = steady or calico_ready.Steady()
+    look = _steadily(steady, health, lambda: _look(backend, health))
     known = name in cluster.nodes
     sessions = _sessions(checked, cluster) if known else []
     blocks = []
@@ -1957,12 +2057,20 @@ def _ready_now(checked, cluster, own, exact=False):
         absent = set(checked["ready"]["absent_nodes"])
         blocks = calico_ready.blocks_to_learn(cluster, name, sessions, backend, absent)
     families = sorted({6 if ":" in block["cidr"] else 4 for block in blocks})
-    rows = [row for family in families for row in _host_reading(calico_host.kernel_routes, family=family)]
+    rows = []
+    try:
+        for family in families:
+            rows.extend(calico_host.kernel_routes(family=family))
+    except calico_host.HostError as err:
+        # A busy host may have no answer in time; the next look has.
+        look["errors"].append("the kernel's routes cannot be read: %s" % err)
+        blocks = []
     strange = calico_registration.strange(cluster.nodes.get(name), backend, own)
     # Those with nodes that are away are not waited for, and belong there all the same.
     allowed = _sessions(checked, cluster, absent=()) if exact and known else None
     judged = calico_ready.verdict(look, name, backend, known, sessions, blocks, rows, strange, allowed)
-    return dict(_shown_of(look), node=name, expected=_typed(sessions), **judged)
+    failing = not look["service"]["active"] or look["felix"]["ready"] is False
+    return dict(_shown_of(look), node=name, expected=_typed(sessions), failing=failing, **judged)
 
 
 def overview(datastore=False):
@@ -2048,7 +2156,7 @@ def remains(node):
         Name of the node (text).
 
     Returns a dict with datastore (its kind), meant (a node that is spelt in another way or has this as its
-    address, or None), registered (bool), addresses, workloads (names), blocks
+    address, or None), registered (bool), addresses, port (where its BIRD listens), workloads (names), blocks
     (``[[block, addresses in use], …]``), peers (``[{words, label}, …]`` of the node's own), naming
     (labels of the peers that name the node's address), settings (``bgp`` and ``felix``, where there are
     any for this node alone) and tunnels (addresses).
@@ -2070,15 +2178,18 @@ def remains(node):
 
 def registered(timeout=0):
     """
-    Has this node registered in the datastore? It does so at the end of a start that went well.
+    Has this node registered in the datastore? It does so at the end of a start that went well: that the
+    datastore has an entry of it, perhaps of an earlier start, is not enough.
 
     timeout
-        How long to wait for it, in seconds (number).
+        How long to wait for it, in seconds (number); a datastore that is away meanwhile is waited for, too.
 
-    Returns ``{registered, node, address, log}``; ``log`` holds the last lines of the service where it
-    has not registered.
+    Returns ``{registered, node, address, reason, log}``; where it has not registered, ``reason`` says why
+    (text), and ``log`` holds what calico-node said last.
 
-    Raises CommandExecutionError where the datastore cannot be read.
+    Raises CommandExecutionError where the datastore cannot be read, also at the end of that time.
+
+    Holds for Calico 2.6 and 3.x.
 
     CLI Example:
 
@@ -2089,17 +2200,45 @@ def registered(timeout=0):
     end = time.monotonic() + _timeout(timeout)
     checked = _settings()
     name = _node_name(checked)
+    runs_since = None
     while True:
-        node = _cluster(checked, "bgp", *_where_nodes_are(checked)).nodes.get(name)
-        if node or time.monotonic() >= end or _failed_twice():
+        node = away = None
+        try:
+            hurried = _hurried(checked, end - time.monotonic()) if timeout else checked
+            node = _cluster(hurried, "bgp", *_where_nodes_are(checked)).nodes.get(name)
+        except CommandExecutionError as err:
+            if not _is_away(err):
+                raise
+            away = err
+        service = calico_host.service_state(UNIT)
+        runs_since = (runs_since or time.monotonic()) if service["active"] else None
+        reason = _not_started(service, runs_since)
+        if not reason and not node:
+            reason = "the datastore knows no such node"
+        if not reason or time.monotonic() >= end or _failed_twice():
             break
         time.sleep(0.5)
+    if away:
+        said = ["calico-node said:", *_last_words()] if not service["active"] else []
+        raise CommandExecutionError("\n".join([str(away), *said]))
     return {
-        "registered": bool(node),
+        "registered": not reason,
         "node": name,
         "address": (node["ipv4"] or node["ipv6"]) if node else None,
-        "log": [] if node else _journal(10),
+        "reason": reason,
+        "log": _last_words() if reason else [],
     }
+
+
+def _not_started(service, runs_since):
+    """Why it is not certain that the start under way went well (text), or None."""
+    backend, health = _looked_for()
+    seconds = service["seconds"]
+    if seconds is None and runs_since is not None:
+        seconds = time.monotonic() - runs_since
+    listens = None if health["off"] else calico_probe.listener(health["port"])[0]
+    birds = _birds()[1] if service["active"] and backend == "bird" and not listens else {}
+    return calico_registration.not_started(service, listens, birds, seconds)
 
 
 def _failed_twice():
@@ -2110,6 +2249,14 @@ def _failed_twice():
 def _journal(lines):
     done = _command(["journalctl", "--unit", UNIT, "--lines", str(lines), "--output=cat", "--quiet"])
     return done.stdout.splitlines()
+
+
+def _last_words():
+    """What calico-node said last (list of text)."""
+    try:
+        return calico_host.last_words(_journal(LAST_LINES))
+    except CommandExecutionError as err:
+        return [str(err)]
 
 
 # --- rolling back ----------------------------------------------------------------------------------
@@ -2285,14 +2432,14 @@ def roll_back(timeout=None):
 
 
 def _running():
-    """What the running container was started with: its node's name, backend and Felix' port."""
-    running = _container() or {}
-    given = dict(item.partition("=")[::2] for item in (running.get("Config") or {}).get("Env") or [])
-    port = given.get("FELIX_HEALTHPORT", "")
+    """What the running container was started with: its node's name, backend and where Felix is asked."""
+    given = calico_container.environment_of(_container())
+    health = calico_container.health(given)
     return {
         "node": given.get("NODENAME") or os.uname().nodename,
         "backend": given.get("CALICO_NETWORKING_BACKEND") or "bird",
-        "felix_port": int(port) if port.isdigit() else FELIX_PORT,
+        "felix_port": health["port"],
+        "health": health,
     }
 
 
@@ -2300,7 +2447,7 @@ def _seen(checked, of=None):
     """What is up, of the node as the settings have it, or as OF says; the datastore may be away."""
     name = of["node"] if of else _node_name(checked)
     backend = of["backend"] if of else checked["node"]["backend"]
-    port = of["felix_port"] if of else _felix_port()
+    health = _health_of(of) if of else calico_container.health(calico_container.environment(checked))
     registered = expected = None
     try:
         cluster = _cluster(checked, "bgp", *_where_nodes_are(checked))
@@ -2312,19 +2459,35 @@ def _seen(checked, of=None):
     except CommandExecutionError:
         # What the host itself shows can be compared all the same.
         pass
-    return calico_rollback.seen(_look(backend, port), name, backend, port, registered, expected)
+    look = _look(backend, health)
+    return calico_rollback.seen(look, name, backend, health["port"], registered, expected, health)
 
 
 def _wait_for(checked, before, timeout):
     """Until what was up BEFORE is up again; what is not by then (list of text)."""
     if not before:
-        return ready(timeout)["reasons"]
+        try:
+            return ready(timeout)["reasons"]
+        except CommandExecutionError as err:
+            return [str(err)]
     end = time.monotonic() + timeout
+    latest = time.monotonic() + _long_enough(timeout)
+    steady = calico_ready.Steady()
     while True:
-        worse = calico_rollback.worse(before, _seen(checked, before))
+        now = _steadily(steady, _health_of(before), lambda: _seen(checked, before))
+        worse = calico_rollback.worse(before, now)
+        unsteady = steady.missing(time.monotonic()) if before["felix"] else None
+        if unsteady and not worse and not steady.restarts:
+            end = latest
+        worse += [unsteady] if unsteady else []
         if not worse or time.monotonic() >= end or _failed_twice():
             return worse
         time.sleep(POLL)
+
+
+def _health_of(before):
+    """Where Felix was asked; a record of an earlier release has only the port."""
+    return before.get("health") or calico_container.health({"FELIX_HEALTHPORT": str(before["felix_port"])})
 
 
 def _systemctl(*words):
@@ -2682,9 +2845,18 @@ def converge(what, wanted=(), absent=(), prune=False, allow=None):
         except calico_ctl.CtlError as err:
             failed = _ctl_text(err)
             reason = err.reason if isinstance(err, calico_ctl.PartialSuccess) else err
-            again = isinstance(reason, RACES)
+            again = isinstance(reason, AGAIN)
+            if isinstance(reason, calico_ctl.Unreachable):
+                time.sleep(PAUSE)
         before = made
-        made = _plan(checked, what, wanted, absent, prune, allow)
+        try:
+            plan_again = functools.partial(_plan, checked, what, wanted, absent, prune, allow)
+            made = _patiently(plan_again, checked["calicoctl"]["timeout"])
+        except CommandExecutionError as err:
+            names = ", ".join(step.name for step in before.steps)
+            failed = "%s may have been written, and nobody can say: %s" % (names, failed or err)
+            __context__["retcode"] = 1
+            return {"changes": changes, "refused": [], "failed": failed, "notes": before.notes}
         left = {step.name for step in made.steps}
         changes.update((name, change) for name, change in before.changes.items() if name not in left)
         if made.steps and not failed:

@@ -310,8 +310,9 @@ def _stop(minion, timeout):
 
 def _refuse_the_living(done, node, found, writer, timeout):
     """A minion that is silent proves nothing: a BIRD that takes connections does."""
+    port = found.get("port", calico_removal.BGP_PORT)
     for address in found["addresses"]:
-        reached = _ask_one(writer, "network.connect", address, 179, timeout=timeout, family=_family(address))
+        reached = _ask_one(writer, "network.connect", address, port, timeout=timeout, family=_family(address))
         if reached.get("result"):
             done["refused"].append(
                 "no minion answers for %s, yet BIRD takes connections at %s: it would register again. "

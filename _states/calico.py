@@ -192,7 +192,8 @@ def _recovered(ret, comment):
 
 def node_registered(name, timeout=None):
     """
-    calico-node's start went well: the node is in the datastore.
+    calico-node's start went well: it runs, and the node is in the datastore. An entry of an earlier start is
+    no proof of this one.
 
     name
         Any text.
@@ -223,21 +224,27 @@ def node_registered(name, timeout=None):
         return _recovered(ret, str(err))
     if found["registered"]:
         return dict(ret, comment="Node %(node)s is registered with %(address)s" % found)
-    said = "\n".join(["Node %(node)s has not registered; calico-node said:" % found, *found["log"]])
-    return _recovered(ret, said)
+    return _recovered(ret, "Node %(node)s has not registered: %(reason)s" % found + _said(found["log"]))
+
+
+def _said(log):
+    """The last words of calico-node, below a comment."""
+    return "\n".join(["\ncalico-node said:", *log]) if log else ""
 
 
 def node_ready(name, timeout=None):
     """
-    Felix is ready, every BGP session that the datastore asks for is Established, and other nodes' blocks
-    have routes.
+    Felix is ready and stays up, every BGP session that the datastore asks for is Established, and other
+    nodes' blocks have routes. Where Felix cannot be asked (``calico:felix:HealthEnabled`` is false) or
+    sessions cannot be seen (gobgp), the comment says that the gate has done without.
 
     name
         Any text.
     timeout
         How long to wait for it, in seconds (int). Without it ``calico:ready:timeout``.
 
-    On failure the comment names each missing session, its node, BIRD's own reason and for how long. A
+    On failure the comment names each missing session, its node, BIRD's own reason and for how long; where
+    calico-node or Felix does not stay up, it has their last words. A
     change after which this node is worse than before is then taken back where ``calico:on_failure`` is
     ``rollback``: the last good files are put back and calico-node is restarted with them. The state
     fails in any case; what was put back stands in its changes.
@@ -266,7 +273,8 @@ def node_ready(name, timeout=None):
         comment = "\n".join(["Node %s is not ready:" % found["node"], *found["reasons"]])
         if __opts__["test"]:
             return dict(ret, result=None, comment="Would wait. " + comment)
-        return _recovered(ret, "%s\nWaited %s s." % (comment, found["waited"]))
+        comment = "\n".join([comment, *found["notes"]])
+        return _recovered(ret, "%s\nWaited %s s.%s" % (comment, found["waited"], _said(found["log"])))
     comment = "Node %s is ready: %d of %d sessions Established, %d of %d blocks reachable" % (
         found["node"],
         len(found["expected"]),
@@ -274,6 +282,8 @@ def node_ready(name, timeout=None):
         found["routes"]["expected"],
         found["routes"]["expected"],
     )
+    # What the gate has done without.
+    comment = "\n".join([comment, *found["notes"]])
     if __opts__["test"]:
         return dict(ret, comment=comment)
     try:

@@ -20,6 +20,10 @@ KEY = CERTIFICATES + "/" + CERTIFICATE_FILES["key"]
 # Says what a running container was started with; see configuration_digest().
 LABEL = "calico-formula.configuration"
 
+# Where Felix' health port is by itself, and the hosts (3.x) for which it listens there.
+LOCALHOST, HEALTH_PORT = "127.0.0.1", 9099
+_EVERYWHERE = ("", "localhost", "0.0.0.0", "::", "none")
+
 # Variables of the datastore's client that a setting decides. It takes each with CALICO_ before it, too.
 _CLIENT = {
     "ETCD_ENDPOINTS": "etcd:endpoints",
@@ -75,6 +79,10 @@ OWNED_VARIABLES = {
     "FELIX_ETCDCERTFILE": "etcd:tls:cert",
     "FELIX_ETCDKEYFILE": "etcd:tls:key",
 }
+
+# What calico/node looks at only where its datastore has no pool yet: once in a cluster's life. A running
+# container makes no use of it, so that no restart is owed where it differs.
+ONCE = frozenset(name for name, path in OWNED_VARIABLES.items() if path == "network:pools")
 
 
 def certificate_paths(settings):
@@ -310,8 +318,40 @@ def configuration_digest(description, certificates):
     It goes into the unit as a label. A container that carries another one was started before the
     last change, also where the run that made the change was killed before it could restart it.
     """
-    canonical = json.dumps([description, certificates], sort_keys=True)
+    used = dict(description, environment=_used(description["environment"]))
+    canonical = json.dumps([used, certificates], sort_keys=True)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def _used(environment):
+    """The variables that a running container makes use of, without :data:`ONCE`."""
+    return {name: value for name, value in environment.items() if name not in ONCE}
+
+
+def health(environment):
+    """
+    Where Felix of a container says whether it is ready.
+
+    environment
+        The container's, as :func:`environment` or :func:`environment_of` returns it; of what it does not
+        say, the formula's own defaults are taken.
+
+    Returns ``{host, port, off}``; off says in words why Felix cannot be asked there (text), else it is None.
+    Holds for Calico 2.6 and 3.x.
+    """
+    off = None
+    enabled = environment.get("FELIX_HEALTHENABLED", "true")
+    if environment.get("CALICO_DISABLE_FELIX"):
+        off = "calico:env:CALICO_DISABLE_FELIX is set, so that no Felix runs"
+    elif calico_forms.Flag().read(enabled) is not True:
+        off = "calico:felix:HealthEnabled is '%s'" % enabled
+    host = environment.get("FELIX_HEALTHHOST", "")
+    port = environment.get("FELIX_HEALTHPORT", "")
+    return {
+        "host": LOCALHOST if host.lower() in _EVERYWHERE else host,
+        "port": int(port) if port.isdecimal() else HEALTH_PORT,
+        "off": off,
+    }
 
 
 def outdated(wanted, inspected, image_id):
@@ -332,13 +372,15 @@ def outdated(wanted, inspected, image_id):
     config = inspected.get("Config") or {}
     if image_id and inspected.get("Image") != image_id:
         changes["image"] = {"old": inspected.get("Image"), "new": image_id}
+    running = environment_of(inspected)
+    used = _used(wanted["environment"])
+    differing = sorted(name for name, value in used.items() if running.get(name) != value)
+    # Also with the label of the wanted one: the file may have been another when the container was started.
+    if differing:
+        changes["environment"] = {"old": "other values", "new": ", ".join(differing)}
     label = (config.get("Labels") or {}).get(LABEL)
     if label == wanted["labels"][LABEL]:
         return changes
-    running = environment_of(inspected)
-    differing = sorted(name for name, value in wanted["environment"].items() if running.get(name) != value)
-    if differing:
-        changes["environment"] = {"old": "other values", "new": ", ".join(differing)}
     binds = (inspected.get("HostConfig") or {}).get("Binds") or []
     if sorted(binds) != sorted(wanted["mounts"]):
         changes["mounts"] = {"old": sorted(binds), "new": sorted(wanted["mounts"])}

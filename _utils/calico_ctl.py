@@ -21,8 +21,11 @@ import time
 from dataclasses import dataclass
 
 LARGEST_OUTPUT = 64 * 1024 * 1024
-# Whatever calicoctl would read from the environment, were there no configuration file.
-_ENVIRONMENT = re.compile(r"^(DATASTORE_TYPE|KUBECONFIG|(CALICO|ETCD|K8S|FELIX)_.*)$")
+# Whatever calicoctl would read from the environment, were there no configuration file; and proxies, which
+# its Go client would ask for the datastore, too. A minion has those for the world outside.
+_ENVIRONMENT = re.compile(
+    r"DATASTORE_TYPE|KUBECONFIG|(?:CALICO|ETCD|K8S|FELIX)_.*|(?i:(?:HTTP|HTTPS|ALL|NO)_PROXY)", re.DOTALL
+)
 # --allow-version-mismatch is an unknown option before this release.
 _CHECKS_VERSION_SINCE = (3, 20)
 
@@ -64,7 +67,7 @@ class Unsupported(CtlError):
 
 
 class Unreachable(CtlError):
-    """The datastore could not be reached."""
+    """The datastore could not be reached, or is in no state to answer: the text says which."""
 
 
 class Denied(CtlError):
@@ -331,6 +334,21 @@ _CAUSES = [
     (Invalid, r"the supplied (?P<field>AS number) is not valid"),
     (Invalid, r"--(?P<field>node) should not be specified"),
     (Invalid, r"no resources specified|Invalid option: "),
+    # Last, as they may stand anywhere: what somebody wrote into a resource has been told apart by now. A
+    # socket of the host's, such as BIRD's, is none of the datastore's.
+    (Unreachable, r"(?![^\n]*\bunix\b)[^\n]*(?:"
+                  # An etcd without a leader, or with too much to do; by either of its clients.
+                  r"has no leader|etcdserver: (?:no leader|not leader|leader changed|request timed out"
+                  r"|too many requests|server stopped|unhealthy cluster)|Raft Internal Error"
+                  r"|response is invalid json|rpc error: code = (?:Unavailable|DeadlineExceeded)"
+                  r"|transport is closing|no available endpoint"
+                  # A connection that was lost.
+                  r"|connection (?:refused|reset by peer|timed out)|unexpected EOF|broken pipe|i/o timeout"
+                  r"|TLS handshake timeout|no route to host|network is unreachable|no such host"
+                  # The Kubernetes API.
+                  r"|server is currently unable to handle the request|has received too many requests"
+                  r"|unable to return a response in the time allotted"
+                  r")"),
 ]  # fmt: skip
 _CAUSES = [(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for kind, pattern in _CAUSES]
 
@@ -390,7 +408,7 @@ def _supervise(argv, deadline, stdin, env, until=None):
         Stop it as soon as it wrote this (bytes) to stdout.
     """
     inherited = os.environ if env is None else env
-    clean = {name: value for name, value in inherited.items() if not _ENVIRONMENT.match(name)}
+    clean = {name: value for name, value in inherited.items() if not _ENVIRONMENT.fullmatch(name)}
     try:
         process = subprocess.Popen(
             argv,

@@ -298,7 +298,8 @@ def felix_health(port=9099, host="127.0.0.1", timeout=1.0):
 
 def _get(host, port, path, deadline):
     """Return the status code and the text that a GET of ``path`` gets."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    name = f"[{host}]" if ":" in host else host
+    request = f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
         left = max(deadline - time.monotonic(), 0.001)
@@ -348,7 +349,7 @@ def service_state(unit, cgroups="/sys/fs/cgroup", proc="/proc", timeout=5.0):
     """
     pids = processes_of(unit, cgroups)
     if pids:
-        ages = {pid: _age(pid, proc) for pid in pids}
+        ages = {pid: age(pid, proc) for pid in pids}
         main = max(pids, key=lambda pid: ages[pid] or 0)
         return {"active": True, "main_pid": main, "seconds": ages[main], "reason": ""}
     names = "LoadState,ActiveState,SubState,Result,ExecMainStatus,MainPID"
@@ -393,7 +394,35 @@ def parse_service(text, unit):
     }
 
 
-def _age(pid, proc):
+# How Felix (2.6) and confd begin the lines that say why they end, and the two lines that each question to
+# Felix' health port makes it write.
+_GRAVE = re.compile(
+    r"\[(?:ERROR|FATAL|PANIC)\]|: (?:ERROR|FATAL|PANIC) |^panic: |^fatal error: |failed to start$"
+)
+_ASKED = re.compile(r"(?:^|[ /])health\.go[ :]")
+
+
+def last_words(lines, most=10):
+    """
+    Of a journal's lines (texts, oldest first) those that tell best why a program did not stay up.
+
+    The last of what is grave, each but once however often it was said, and then the last lines as they
+    are; without those that Felix writes whenever its health is asked. At most ``most`` of each.
+    """
+    lines = [line for line in lines if line.strip() and not _ASKED.search(line)]
+    tail = lines[-most:]
+    grave = {}
+    for line in lines[:-most]:
+        if _GRAVE.search(line):
+            # Said again and again, it differs in time and process only.
+            said = re.sub(r"[0-9]+", "0", line)
+            grave.pop(said, None)
+            grave[said] = line
+    told = {re.sub(r"[0-9]+", "0", line) for line in tail}
+    return [line for said, line in grave.items() if said not in told][-most:] + tail
+
+
+def age(pid, proc="/proc"):
     """Return for how many seconds a process has run, None when it has gone."""
     try:
         with open(f"{proc}/{pid}/stat", encoding="utf-8", errors="replace") as stat:

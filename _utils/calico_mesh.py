@@ -148,7 +148,8 @@ class Mesh:
         return [view["addresses"], view["as_number"], None, False]
 
     def _row(self, index, view):
-        if view is None:
+        # What gobgp has cannot be seen: only the other side can tell.
+        if view is None or view["backend"] == "gobgp":
             return None
         row = bytearray(len(self.names))
         where = self.index

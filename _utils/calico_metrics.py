@@ -13,6 +13,7 @@ import re
 import tempfile
 
 import calico_bird
+import calico_topology
 
 # What is told of a node that is up: name, type, help. In this order.
 FAMILIES = (
@@ -78,8 +79,12 @@ def _samples(facts):
         "calico_node_info": [(info, 1)],
         "calico_node_ready": [({}, status["ready"])],
         "calico_service_active": [({}, status["service"]["active"])],
-        "calico_felix_ready": [({}, status["felix"]["ready"])],
-        "calico_felix_live": [({}, status["felix"]["live"])],
+        # None where Felix cannot be asked.
+        **{
+            "calico_felix_" + key: [({}, status["felix"][key])]
+            for key in ("ready", "live")
+            if status["felix"][key] is not None
+        },
         "calico_read_error": [({"source": key}, bad) for key, bad in sorted(facts["errors"].items())],
         "calico_scrape_duration_seconds": [({}, facts["seconds"])],
         "calico_certificate_expiry_timestamp_seconds": [
@@ -133,8 +138,8 @@ def _sessions(status):
 
 
 def _expected(expected, sessions):
-    up = {(session["address"], session["port"]) for session in sessions if session["established"]}
-    missing = [session for session in expected if (session["address"], session["port"]) not in up]
+    found = calico_topology.matched(expected, sessions, lambda session: session["established"])
+    missing = [wanted for wanted, session in found if not (session and session["established"])]
     return {
         "calico_bgp_sessions_expected": [({}, len(expected))],
         "calico_bgp_sessions_missing": [({}, len(missing))],

@@ -194,15 +194,38 @@ def listeners(ports, proc="/proc", ask=None):
     Returns a list of dicts: port, address, pid, program (None where that cannot be told), and ours:
     whether it is one of calico/node's, in a container.
     """
-    rows = (ask or listening)()
-    if rows is None:
-        rows = [row for family in ("tcp", "tcp6") for row in _listening_in_table(family, ports, proc)]
-    found = [row for row in rows if row["port"] in ports]
+    found = _rows(ports, proc, ask)
     owners = _owners({row["inode"] for row in found}, proc)
     for row in found:
         row["pid"], row["program"] = owners.get(row.pop("inode"), (None, None))
         row["ours"] = row["program"] in PROGRAMS and _contained(row["pid"], proc)
     return found
+
+
+def _rows(ports, proc, ask):
+    rows = (ask or listening)()
+    if rows is None:
+        rows = [row for family in ("tcp", "tcp6") for row in _listening_in_table(family, ports, proc)]
+    return [row for row in rows if row["port"] in ports]
+
+
+def listener(port, aged=False, proc="/proc", ask=None):
+    """
+    What tells the process that listens on a TCP port from any other, and for how long that has run.
+
+    aged
+        Whether its age is wanted, which takes a look at the host's processes.
+
+    Returns ``(sockets, seconds)``: sockets is a set of the kernel's numbers, which are never used twice:
+    empty where nobody listens, None where that cannot be told; seconds None where they are not known.
+    """
+    try:
+        sockets = frozenset(row["inode"] for row in _rows((port,), proc, ask))
+        owners = _owners(sockets, proc).values() if aged else ()
+    except (calico_host.HostError, OSError):
+        return None, None
+    ages = [calico_host.age(pid, proc) for pid, _program in owners]
+    return sockets, min((age for age in ages if age is not None), default=None)
 
 
 def listening():

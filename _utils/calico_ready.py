@@ -18,6 +18,10 @@ _NAMED_BLOCKS = 3
 # How BIRD writes times: a time of the last 20 hours, an older date, or both where it is told to.
 _TIME = re.compile(r"(?:(\d{4})-(\d\d)-(\d\d))?(?:^| |$)(?:(\d\d):(\d\d):(\d\d)(?:\.\d+)?)?")
 _DAY = 24 * 3600
+# How long Felix must be seen ready, and of which age it needs not, in seconds. One that cannot stay up lives
+# for a second, and answers now and then that it is ready; one that starts says so, too, before it is.
+HOLD = 2
+SETTLED = 30
 
 
 # --- for how long ------------------------------------------------------------------------------------
@@ -85,7 +89,7 @@ def own_reasons(look, excused=()):
     reasons = []
     if not look["service"]["active"]:
         reasons.append("the service %s does not run: %s" % (look["unit"], look["service"]["reason"]))
-    if not look["felix"]["ready"]:
+    if look["felix"]["ready"] is False:
         reasons.append("Felix is not ready: %s" % look["felix"]["reason"])
     reasons.extend(look["errors"])
     reasons.extend(
@@ -94,6 +98,81 @@ def own_reasons(look, excused=()):
         if state["graceful_restart"] and family not in excused
     )
     return reasons
+
+
+def notes(look, backend):
+    """
+    What of a node cannot be looked at, and is not: a list of text.
+
+    look
+        As for :func:`own_reasons`; Felix is neither ready nor not (None) where it cannot be asked.
+    backend
+        The node's (text).
+    """
+    found = []
+    if look["felix"]["ready"] is None:
+        found.append("Felix was not asked whether it is ready: %s" % look["felix"]["reason"])
+    if backend == "gobgp":
+        found.append(
+            "the sessions of gobgp (calico:node:backend) cannot be seen: none is waited for, and no route"
+        )
+    return found
+
+
+class Steady:
+    """
+    Does Felix stay up? It does where one process of it was ready in looks :data:`HOLD` seconds apart, and in
+    all between; and where it was ready at the first look and is older than :data:`SETTLED` seconds.
+    """
+
+    def __init__(self):
+        self.restarts = 0
+        self._begin = None
+        self._since = None
+        self._who = None
+        self._asked = False
+
+    @property
+    def new(self):
+        """Whether nothing was seen yet: only then the age counts."""
+        return self._begin is None
+
+    def saw(self, ready, who, seconds, now):
+        """
+        Take note of a look.
+
+        ready
+            Whether Felix said that it is (bool); None where it cannot be asked.
+        who, seconds
+            What tells its process from others, and for how long it has run, as
+            :func:`calico_probe.listener` returns them.
+        now
+            The time of the look, in seconds of any clock that only goes forward.
+        """
+        self._asked = ready is not None
+        first, self._begin = self._begin is None, now if self._begin is None else self._begin
+        another = bool(who) and self._who is not None and who != self._who
+        self.restarts += another
+        if not ready or another:
+            self._since = None
+        if ready and self._since is None:
+            old = first and seconds is not None and seconds >= SETTLED
+            self._since = now - HOLD if old else now
+        self._who = who or self._who
+
+    def missing(self, now):
+        """Why that is not shown yet (text), None where it is or cannot be told."""
+        if not self._asked or (self._since is not None and now - self._since >= HOLD):
+            return None
+        if self.restarts:
+            times = "once" if self.restarts == 1 else "%d times" % self.restarts
+            return "Felix does not stay up: it was started anew %s within %s" % (
+                times,
+                in_words(max(int(now - self._begin), 1)),
+            )
+        if self._since is not None:
+            return "Felix says only now that it is ready: it must say so for %d s, as one process" % HOLD
+        return None
 
 
 def _restarting(family, look):
@@ -158,8 +237,8 @@ def blocks_to_learn(cluster, name, sessions, backend, absent=()):
         Names of nodes that are known to be away.
 
     Returns a list of ``{cidr, node, by}``: ``by`` is None where Felix writes the route, else the
-    sessions ``(address, port)`` that may bring it. Holds for Calico 2.6 and 3.x. Source: the filters
-    that calico/node configures BIRD with, and Felix' route manager for VXLAN.
+    sessions that may bring it (:func:`calico_topology.neighbour`). Holds for Calico 2.6 and 3.x. Source:
+    the filters that calico/node configures BIRD with, and Felix' route manager for VXLAN.
     """
     if backend not in ("bird", "vxlan") or name not in cluster.nodes:
         return []
@@ -206,7 +285,7 @@ def _has_tunnel(cluster, node, version):
 
 
 def _carriers(cluster, name, sessions, absent):
-    """``{(family, node): [(address, port), …]}``: the sessions that bring that node's own blocks."""
+    """``{(family, node): [neighbour, …]}``: the sessions that bring that node's own blocks."""
     filters = {"mesh": False, "global": _filtered(cluster), "node": _filtered(cluster)}
     if any(key.startswith("custom_filters") for key in cluster.config.get("bgp", ())):
         return {}
@@ -215,7 +294,7 @@ def _carriers(cluster, name, sessions, absent):
         node, family = session["node"], session["family"]
         if node is None or node in absent or filters[session["type"]]:
             continue
-        where = (session["address"], session["port"])
+        where = calico_topology.neighbour(session)
         direct.setdefault((family, node), []).append(where)
         for client in _clients(cluster, name, node, family):
             reflected.setdefault((family, client), []).append(where)
@@ -278,29 +357,26 @@ def verdict(look, node, backend, registered, sessions=(), blocks=(), routes=(), 
     Established as ``{address, port, node, type, state, reason, since, seconds}``; routes is
     ``{expected, missing}`` with how many blocks must be reachable and which are not, as ``{cidr, node}``.
     """
-    asked = {(wanted["address"], wanted["port"]) for wanted in sessions} if backend == "bird" else set()
-    reasons = own_reasons(look, _excused(look, asked))
+    sessions = sessions if backend == "bird" else ()
+    reasons = own_reasons(look, _excused(look, set(map(calico_topology.neighbour, sessions))))
     if not registered:
         reasons.append(_not_registered(look, node))
     reasons.extend(
         "node %s is registered with %s, which no interface has: BIRD cannot send from it" % (node, address)
         for address in strange
     )
-    # BIRD may have two protocols for one neighbour (in the mesh and named as a peer), of which only one
-    # can be up: that one counts.
-    present = {
-        (session["address"], session["port"]): session
-        for session in sorted(look["sessions"], key=lambda session: is_up(session, look["bird"]))
-    }
     missing = []
-    for wanted in sessions if backend == "bird" else ():
-        found = present.get((wanted["address"], wanted["port"]))
-        if not found or not is_up(found, look["bird"]):
+
+    def established(session):
+        return is_up(session, look["bird"])
+
+    for wanted, found in calico_topology.matched(sessions, look["sessions"], established):
+        if not found or not established(found):
             missing.append(_missing(wanted, found, look["bird"]))
             reasons.append(_no_session(wanted, found, look["bird"]))
     if allowed is not None and backend == "bird":
         reasons.extend(_not_yet(look, allowed))
-    up = {key for key, session in present.items() if is_up(session, look["bird"])}
+    up = set(map(calico_topology.neighbour, filter(established, look["sessions"])))
     without = _without_route(blocks, up, routes)
     reasons.extend(_no_routes(without, routes))
     lost = _lost_with_reflectors(blocks, up, routes, sessions)
@@ -328,7 +404,7 @@ def _excused(look, asked):
     found = []
     for family in look["bird"]:
         sessions = [session for session in look["sessions"] if _family_word(session["address"]) == family]
-        away = {(s["address"], s["port"]) for s in sessions if not is_up(s, look["bird"])}
+        away = {calico_topology.neighbour(s) for s in sessions if not is_up(s, look["bird"])}
         if away and not away & asked:
             found.append(family)
     return found
@@ -380,9 +456,9 @@ def _no_session(wanted, found, birds):
 
 def _not_yet(look, allowed):
     """One line for each of BIRD's sessions that the datastore asks for no longer, or in another way."""
-    asked = {(wanted["address"], wanted["port"], SESSION_TYPES[wanted["type"]]) for wanted in allowed}
+    asked = {(calico_topology.neighbour(wanted), SESSION_TYPES[wanted["type"]]) for wanted in allowed}
     for session in look["sessions"]:
-        if (session["address"], session["port"], session["type"]) not in asked:
+        if (calico_topology.neighbour(session), session["type"]) not in asked:
             yield "BIRD still has a session with %s (%s), which is to go" % (
                 session["address"],
                 session["type"],

@@ -49,6 +49,29 @@ def outdated(settings, name, registered, own):
     return {"registration": {"old": ", ".join(old), "new": ", ".join(new)}} if old else {}
 
 
+def not_started(service, listens, birds, seconds):
+    """
+    Why it is not certain that calico-node's start went well; None where it did (text).
+
+    The entry in the datastore proves nothing where the node was there before: a start that fails leaves
+    it as it is. Felix and BIRD are only started once the node has registered.
+
+    service
+        What :func:`calico_host.service_state` says of the unit.
+    listens
+        Whether somebody listens at Felix' health port.
+    birds
+        BIRD's state by family, as far as it answers.
+    seconds
+        For how long the service has run without an end, None where that is not known.
+    """
+    if not service["active"]:
+        return "calico-node does not run: %s" % service["reason"]
+    if listens or birds or (seconds is not None and seconds >= START):
+        return None
+    return "calico-node's start is not over"
+
+
 def strange(registered, backend, own):
     """
     The addresses that a node is registered with and this host does not have (list of text).

@@ -5,6 +5,7 @@ What a node leaves in the datastore, and what it takes to remove it. Pure: no Sa
 import calico_plan
 from calico_kinds import at
 from calico_safety import TUNNELS, V1_TUNNELS
+from calico_topology import BGP_PORT
 
 _OF_NODE = "node."
 
@@ -30,6 +31,7 @@ def remains(cluster, node):
         "meant": _meant(cluster, node),
         "registered": known is not None,
         "addresses": addresses,
+        "port": (known and known["listen_port"]) or cluster.listen_port or BGP_PORT,
         "workloads": [item["name"] for item in cluster.workloads if item["node"] == node],
         "blocks": [[block["cidr"], block["used"]] for block in cluster.blocks if block["node"] == node],
         "peers": own,

@@ -13,6 +13,7 @@ import time
 
 import calico_container
 import calico_ready
+import calico_topology
 
 FORMAT = 1
 UNIT_FILE = "/etc/systemd/system/calico-node.service"
@@ -137,7 +138,7 @@ def is_what_runs(unit, changed, inspected):
 # --- before and after --------------------------------------------------------------------------------
 
 
-def seen(look, node, backend, felix_port, registered=None, expected=None):
+def seen(look, node, backend, felix_port, registered=None, expected=None, health=None):
     """
     What is up, to be compared with what was or will be.
 
@@ -146,18 +147,23 @@ def seen(look, node, backend, felix_port, registered=None, expected=None):
     registered, expected
         Whether the datastore knows the node, and the sessions that it asks for (with address and port);
         None where it could not be asked.
+    health
+        Where Felix was asked (:func:`calico_container.health`).
     """
     birds = look["bird"]
-    up = {(found["address"], found["port"]) for found in look["sessions"] if calico_ready.is_up(found, birds)}
+    neighbour = calico_topology.neighbour
+    up = {neighbour(found) for found in look["sessions"] if calico_ready.is_up(found, birds)}
     wanted = None
     if expected is not None:
-        wanted = sorted([session["address"], session["port"]] for session in expected)
+        wanted = sorted(map(list, map(neighbour, expected)))
     return {
         "node": node,
         "backend": backend,
         "felix_port": felix_port,
+        "health": health,
         "service": bool(look["service"]["active"]),
-        "felix": bool(look["felix"]["ready"]),
+        # None where Felix cannot be asked: then nobody can say that it was lost.
+        "felix": look["felix"]["ready"],
         "birds": sorted(look["bird"]),
         "sessions": sorted([address, port] for address, port in up),
         "registered": registered,
@@ -168,7 +174,7 @@ def seen(look, node, backend, felix_port, registered=None, expected=None):
 def is_good(now):
     """Whether a node works by itself: it may miss neighbours, but not all of them."""
     alone = now["backend"] != "bird" or (now["registered"] and now["expected"] == [])
-    return now["service"] and now["felix"] and bool(now["sessions"] or alone)
+    return now["service"] and now["felix"] is not False and bool(now["sessions"] or alone)
 
 
 def worse(before, now):
@@ -181,7 +187,7 @@ def worse(before, now):
     found = []
     if before["service"] and not now["service"]:
         found.append("the service does not run")
-    if before["felix"] and not now["felix"]:
+    if before["felix"] and now["felix"] is False:
         found.append("Felix is not ready")
     if before["registered"] and now["registered"] is False:
         found.append("the node is not registered")

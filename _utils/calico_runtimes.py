@@ -46,6 +46,8 @@ RUNTIMES = {
             "--pids-limit=-1",
             # All goes to the journal by the unit; podman would write everything a second time.
             "--log-driver=none",
+            # It would hand on the proxies of its own environment, and calico-node ask them for the datastore.
+            "--http-proxy=false",
         ),
         # `rm -f` alone asks the container to stop and waits ten seconds: BIRD would withdraw its routes.
         "remove": ("rm", "-f", "--ignore", "--time=0"),

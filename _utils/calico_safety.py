@@ -61,9 +61,9 @@ def refusals(cluster, writes=(), deletes=(), allow=()):
     "do": what to do instead}. The words:
 
     pool_in_use
-        A pool is removed (or made anew) that has addresses in use. Calico 2.6 knows them by its
-        workload endpoints, Calico 3 also by the blocks that lie in the pool, where some may be the
-        tunnel addresses of nodes.
+        A pool is removed (or made anew) that has addresses in use: by workload endpoints, and by the
+        blocks that lie in the pool. What these have beyond the endpoints may be the tunnel addresses of
+        nodes, or a workload's that is just being made.
     pool_recreate
         The network or the block size of a pool is changed, or a pool gives way to one that overlaps it
         without covering all of its addresses in use.
@@ -384,13 +384,10 @@ class _Use:
 
     def __init__(self, change, network):
         self.known = _inside(change.endpoints, network)
-        self.tunnels = []
-        self.unnamed = []
-        if change.generation != "v1":
-            taken = {user[:2] for user in self.known}
-            self.tunnels = [user for user in _inside(change.tunnels, network) if user[:2] not in taken]
-            self.known += self.tunnels
-            self.unnamed = _unnamed(_inside(change.blocks, network), self.known)
+        taken = {user[:2] for user in self.known}
+        self.tunnels = [user for user in _inside(change.tunnels, network) if user[:2] not in taken]
+        self.known += self.tunnels
+        self.unnamed = _unnamed(_inside(change.blocks, network), self.known)
         self.total = len(self.known) + sum(count for count, _block in self.unnamed)
 
     def outside(self, network):

@@ -149,7 +149,8 @@ SETTINGS = (
         "node:backend",
         values.one_of("bird", "gobgp", "vxlan", "none"),
         "bird",
-        "What connects the nodes: bird, gobgp (2.6), vxlan (since 3.7), or `none`: policy only, no sessions.",
+        "What connects the nodes: bird, gobgp (2.6; its sessions cannot be seen, and the gate does without), "
+        "vxlan (since 3.7), or `none`: policy only, no sessions.",
     ),
     Setting(
         "node:labels",

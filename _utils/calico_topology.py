@@ -122,6 +122,54 @@ def expected_sessions(cluster, node_name):
     return sessions
 
 
+def neighbour(session):
+    """
+    What the name of a session's protocol says of its other end: ``(address, port)``.
+
+    Only a peer that was given with a port has it in its name. Where nodes listen elsewhere by
+    ``listenPort``, BIRD connects there and its protocol's name says nothing of it: so this, and not the
+    port that BIRD connects to, tells which of BIRD's sessions is the one that the datastore asks for.
+
+    session
+        One of :func:`expected_sessions`, or as :func:`calico_bird.protocols` tells it. One without a name
+        goes by its port.
+    """
+    name = session.get("name")
+    if not name:
+        return session["address"], session["port"]
+    found = _PORT_IN_NAME.search(name)
+    return session["address"], int(found[1]) if found else BGP_PORT
+
+
+_PORT_IN_NAME = re.compile(r"_port_([0-9]{1,5})$")
+
+
+def matched(expected, sessions, is_up):
+    """
+    The sessions that there must be, each with the one that BIRD has: [(wanted, BIRD's or None), …].
+
+    expected
+        As :func:`expected_sessions` returns them.
+    sessions
+        As :func:`calico_bird.protocols` returns them.
+    is_up
+        Whether one of these is up (function).
+
+    BIRD may have two protocols for one neighbour (in the mesh and named as a peer), of which only one can
+    be up: that one counts for both.
+    """
+    present = {neighbour(session): session for session in sorted(sessions, key=is_up)}
+    ends = {}
+    for wanted in expected:
+        ends.setdefault((wanted["address"], wanted["port"]), []).append(present.get(neighbour(wanted)))
+    found = []
+    for wanted in expected:
+        own = present.get(neighbour(wanted))
+        others = ends[wanted["address"], wanted["port"]]
+        found.append((wanted, next((one for one in [own, *others] if one and is_up(one)), own)))
+    return found
+
+
 def connected(cluster, answered=False):
     """
     Over which address families each node must have any session: {name: {4, 6}, …}.

@@ -8,7 +8,7 @@ against each other. Pure: no Salt, no side effects.
 
 import ipaddress
 
-from calico_topology import BGP_PORT, FAMILIES
+from calico_topology import BGP_PORT, FAMILIES, matched, neighbour
 
 # How much a view says at most: of reasons, of sessions that nothing asks for, of letters in one text.
 MOST_REASONS = 20
@@ -48,16 +48,13 @@ def view(expected, sessions, families):
     neighbour is no node of ours.
     """
     # BIRD may have two protocols for one neighbour, of which only one can be up: that one counts.
-    present = {
-        (session["address"], session["port"]): session
-        for session in sorted(sessions, key=lambda session: session["established"])
-    }
+    present = {neighbour(session): session for session in sorted(sessions, key=_established)}
     if expected is None:
         expected = [dict(session, node=None) for session in present.values()]
     up, down = {}, {}
-    for wanted in expected:
-        key = (wanted["address"], wanted["port"])
-        found = present.pop(key, None)
+    for wanted, found in matched(expected, present.values(), _established):
+        key = neighbour(wanted)
+        present.pop(key, None)
         name = token(*key) if wanted["node"] is None else wanted["address"]
         if found is not None and found["established"]:
             up[name] = True
@@ -85,6 +82,10 @@ def view(expected, sessions, families):
         "extra": extra[:MOST_EXTRA],
         "extras": len(extra),
     }
+
+
+def _established(session):
+    return session["established"]
 
 
 def _why(session):

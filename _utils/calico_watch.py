@@ -189,7 +189,8 @@ def _bounded(events, family, most):
 def _felix(before, seen):
     words = {True: "ready", False: "not ready"}
     told = []
-    if before and before["felix"] != seen["ready"]:
+    # None where it cannot be asked, which is no news of Felix.
+    if before and None not in (before["felix"], seen["ready"]) and before["felix"] != seen["ready"]:
         change = "ready" if seen["ready"] else "not_ready"
         old, new = words[before["felix"]], words[seen["ready"]]
         told = [_event("felix", change, old, new, reason=seen["reason"])]

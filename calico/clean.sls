@@ -54,6 +54,11 @@ calico-node's files are gone:
       # What calico/node of Calico 3 leaves there for the CNI plugin.
       - /var/lib/calico/nodename
       - /var/lib/calico/mtu
+      # Sockets that outlive those who made them: of BIRD, and of libnetwork (2.6), which docker would ask.
+      - /var/run/calico/bird.ctl
+      - /var/run/calico/bird6.ctl
+      - /run/docker/plugins/calico.sock
+      - /run/docker/plugins/calico-ipam.sock
 {%- if calico.cni.enabled %}
       - {{ cni.path }}
 {%- endif %}
@@ -91,5 +96,6 @@ Directories that only held calico-node's files are gone:
       - /etc/calico/ssl
       - /etc/calico
       - /var/lib/calico
+      - /var/run/calico
     - require:
       - file: calico-node's files are gone

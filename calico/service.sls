@@ -11,7 +11,8 @@ systemd has read calico-node's unit:
     - onchanges:
       - file: calico-node's unit is written
 
-# Says so also where an earlier run changed the files and was ended before it could restart anything.
+# Says so also where an earlier run changed the files and was ended before it could restart anything. It is
+# watched in place of the environment's file: that also has what only the first node of a cluster uses.
 calico-node's container is current:
   calico.container_current:
     - require:
@@ -21,9 +22,10 @@ calico-node is running:
   service.running:
     - name: calico-node
     - enable: true
+    - require:
+      - file: calico-node's environment is written
     - watch:
       - file: calico-node's unit is written
-      - file: calico-node's environment is written
 {%- for certificate in certificates %}
       - file: etcd's {{ certificate.part }} is installed
 {%- endfor %}

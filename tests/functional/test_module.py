@@ -166,19 +166,71 @@ def test_a_node_that_is_not_registered_has_no_peers_to_expect(minion, give, data
     assert "node1" in refused("calico.expected_peers")
 
 
-def test_registered(minion, give, datastore):
-    assert minion.call("calico.registered")["registered"] is False
+def test_registered(minion, running, datastore):
+    datastore.delete("/calico", recursive=True)
+    found = minion.call("calico.registered")
+    assert (found["registered"], found["reason"]) == (False, "the datastore knows no such node")
     register(datastore)
     found = minion.call("calico.registered", timeout=60)
     assert (found["registered"], found["node"], found["address"]) == (True, "node1", "192.168.61.61")
+    assert (found["reason"], found["log"]) == (None, [])
 
 
-def test_registered_waits_for_it(minion, give, datastore):
+def test_registered_waits_for_it(minion, running, datastore):
+    datastore.delete("/calico", recursive=True)
     timer = threading.Timer(0.7, register, [datastore])
     timer.start()
     found = minion.call("calico.registered", timeout=60)
     timer.join()
     assert found["registered"] is True
+
+
+@pytest.fixture
+def journal(minion):
+    """What calico-node said."""
+    journalctl = minion.bin / "journalctl"
+    journalctl.write_text("#!/bin/sh\necho 'Skipping datastore connection test'\necho 'Terminating'\n")
+    journalctl.chmod(0o755)
+    yield ["Skipping datastore connection test", "Terminating"]
+    journalctl.unlink()
+
+
+def stopped(minion):
+    """The start has failed, and systemd will not try again."""
+    systemctl = minion.bin / "systemctl"
+    systemctl.write_text(
+        "#!/bin/sh\ncase $* in *NRestarts*) echo 2; exit;; esac\n"
+        "printf 'LoadState=loaded\\nActiveState=failed\\nSubState=failed\\n'\n"
+    )
+
+
+def test_an_entry_of_an_earlier_start_is_no_proof_of_this_one(minion, running, datastore, journal):
+    register(datastore)
+    assert minion.state("calico.node_registered")["result"] is True
+    stopped(minion)
+    found = minion.call("calico.registered", timeout=60)
+    assert (found["registered"], found["log"]) == (False, journal)
+    ret = minion.state("calico.node_registered")
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "calico-node does not run: calico-node.service is failed (failed)" in ret["comment"]
+    assert "\n".join(["calico-node said:", *journal]) in ret["comment"]
+
+
+def test_the_gate_has_the_last_words_of_a_calico_node_that_does_not_run(minion, running, journal):
+    stopped(minion)
+    ret = minion.state("calico.node_ready", timeout=1)
+    assert ret["result"] is False
+    assert "\n".join(["calico-node said:", *journal]) in ret["comment"]
+
+
+def test_a_start_that_is_not_over_is_no_proof(minion, running, give, datastore, journal):
+    """The unit is active, as its container has only just been started; nobody listens yet."""
+    register(datastore)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    give(node__backend="none", felix={"HealthPort": port})
+    found = minion.call("calico.registered")
+    assert (found["registered"], found["reason"]) == (False, "calico-node's start is not over")
 
 
 def test_a_plan_changes_nothing(minion, give, datastore):
@@ -284,6 +336,83 @@ def test_a_felix_that_is_not_ready(minion, running):
         assert (found["ready"], code) == (False, 1)
         assert "Felix is not ready" in found["reasons"][0]
         assert "503" in found["reasons"][0]
+
+
+@pytest.mark.parametrize("value", [False, "no", "none"])
+def test_a_node_whose_felix_cannot_be_asked_is_ready_without_and_says_so(minion, running, give, value):
+    """Another service is at that port; it is not asked."""
+    running.code = 503
+    give(node__backend="none", felix={"HealthPort": running.server_port, "HealthEnabled": value})
+    for function in ("calico.ready", "calico.status"):
+        found, code = minion.call_with_code(function)
+        assert (found["ready"], found["reasons"], code) == (True, [], 0)
+        assert found["felix"]["ready"] is None
+        assert "HealthEnabled" in found["notes"][0]
+    ret = minion.state("calico.node_ready")
+    assert ret["result"] is True
+    assert "Felix was not asked whether it is ready" in ret["comment"]
+    assert "calico_felix_ready" not in minion.call("calico.metrics")
+    minion.call("calico.watched", minion.call("calico.watched")["state"])
+
+
+def test_two_nodes_with_gobgp_are_ready_and_it_is_said_what_was_not_seen(minion, running, give, datastore):
+    for number in (1, 2):
+        register(datastore, f"node{number}", f"192.168.61.6{number}")
+    give(node__backend="gobgp", felix={"HealthPort": running.server_port})
+    found, code = minion.call_with_code("calico.ready")
+    assert (found["ready"], found["expected"], code) == (True, [], 0)
+    ret = minion.state("calico.node_ready")
+    assert ret["result"] is True
+    assert "the sessions of gobgp (calico:node:backend) cannot be seen" in ret["comment"]
+
+
+@contextlib.contextmanager
+def forwarded(endpoint, port):
+    """Another way to etcd, for as long as this lasts."""
+    address = endpoint.rpartition("//")[2].rpartition(":")
+    ended = threading.Event()
+
+    def pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve():
+        while not ended.is_set():
+            with contextlib.suppress(OSError):
+                near = listener.accept()[0]
+                far = socket.create_connection((address[0], int(address[2])))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        ended.set()
+
+
+@pytest.mark.parametrize("function", ["calico.ready", "calico.registered"])
+def test_a_datastore_that_is_away_for_some_seconds_is_waited_for(
+    minion, running, give, formula_etcd, function
+):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"node__backend": "none", "felix": {"HealthPort": running.server_port}}
+    give(**settings, etcd__endpoints=[f"https://127.0.0.1:{port}"])
+    with pytest.raises(minion_support.Failed, match="connection refused"):
+        minion.call(function)
+    with pytest.raises(minion_support.Failed, match="connection refused"):
+        minion.call(function, timeout=2)
+    back = contextlib.ExitStack()
+    timer = threading.Timer(3, lambda: back.enter_context(forwarded(formula_etcd.endpoint, port)))
+    timer.start()
+    with back:
+        found = minion.call(function, timeout=120)
+        timer.join()
+    assert found["ready" if function == "calico.ready" else "registered"] is True
 
 
 def test_ready_waits_no_longer_than_it_must(minion, running):

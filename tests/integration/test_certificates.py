@@ -3,6 +3,7 @@
 import subprocess
 
 from tests.integration import fleet as fleets
+from tests.integration.test_rollback import NO_FELIX
 from tests.lab import docker
 from tests.support import pki
 from tests.support.waiting import PATIENCE
@@ -88,9 +89,7 @@ def test_certificates_that_are_taken_out_of_use_can_be_put_back(fleet, host):
     """The kept set has the old key with its mode: no one else can read it, kept or put back."""
     before = host.exec(["stat", "-c", "%a %U %n", *FILES]).stdout + host.exec(["sha256sum", *FILES]).stdout
     changes = fleet.certificates("brief")
-    fleet.pillar(
-        {**changes, "on_failure": "rollback", "ready": {"timeout": 3}, "felix": {"HealthEnabled": False}}
-    )
+    fleet.pillar({**changes, "on_failure": "rollback", "ready": {"timeout": 3}, **NO_FELIX})
     states = fleet.apply(host)[host.name]
     assert states.retcode
     after = host.exec(["stat", "-c", "%a %U %n", *FILES]).stdout + host.exec(["sha256sum", *FILES]).stdout

@@ -3,11 +3,22 @@
 from tests.integration import fleet as fleets
 from tests.lab import workloads
 
+# What libnetwork of 2.6 leaves, and nobody listens at.
+PLUGINS = ("/run/docker/plugins/calico.sock", "/run/docker/plugins/calico-ipam.sock")
 OURS = (
     "/etc/systemd/system/calico-node.service",
     "/etc/calico",
     "/usr/local/bin/calicoctl",
+    "/run/calico/bird.ctl",
+    *PLUGINS,
 )
+LEAVE_SOCKETS = """
+import os, socket, sys
+for path in sys.argv[1:]:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.exists(path):
+        socket.socket(socket.AF_UNIX).bind(path)
+"""
 
 
 def test_what_was_made_is_gone_and_the_rest_is_there(fleet, host):
@@ -17,6 +28,7 @@ def test_what_was_made_is_gone_and_the_rest_is_there(fleet, host):
     fleet.undo.callback(host.exec, f"rm -f {foreign}; iptables -F LAB-FOREIGN; iptables -X LAB-FOREIGN")
     rules = host.exec("iptables-save | grep -v '^[#:]'").stdout
     keys = fleet.datastore()
+    host.exec(["python3", "-c", LEAVE_SOCKETS, *PLUGINS])
     with fleet.untouched(host):
         assert not fleet.apply(host, sls="calico.clean", test=True)[host.name].failures
 

@@ -109,6 +109,21 @@ def test_a_block_is_waited_for_until_its_route_is_there(fleet, host):
     assert fleet.ask(host, "ready")[0]["ready"]
 
 
+def test_a_felix_that_ends_again_and_again_is_not_ready(fleet, host):
+    """In between it answers that it is."""
+    felix = "[c]alico-felix|[c]alico-node -felix"
+    loop = f"while :; do pkill -KILL -f '{felix}'; sleep 1; done"
+    fleet.undo.callback(host.exec, "systemctl stop lab-killer", check=False)
+    host.exec(["systemd-run", "--quiet", "--collect", "--unit=lab-killer", "/bin/sh", "-c", loop])
+    found, code = fleet.ask(host, "ready", "timeout=8")
+    assert code == 1
+    assert any("Felix" in reason for reason in found["reasons"])
+    assert found["log"]
+    host.exec("systemctl stop lab-killer")
+    found, code = fleet.ask(host, "ready", "timeout=60")
+    assert (found["ready"], code) == (True, 0), found["reasons"]
+
+
 def test_without_bgp_the_gate_asks_for_no_session(fleet, host):
     fleet.pillar(**{host.name: {"node": {"backend": "none"}}})
     fleet.converge(host)

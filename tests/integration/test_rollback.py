@@ -5,8 +5,13 @@ from tests.support.waiting import until
 
 GATE = "The node is ready"
 KEPT = "/var/lib/calico-formula"
-# Felix does not answer then: the gate can never open.
-NO_HEALTH = {"felix": {"HealthEnabled": False}}
+# Felix cannot start then, and the gate never open: in the image's own place for it, and in the stand-in's.
+NO_FELIX = {
+    "mounts": [
+        "/bin/false:/etc/service/available/felix/run:ro",
+        "/bin/false:/usr/local/lib/calico-node/felix.py:ro",
+    ]
+}
 
 
 def bad(fleet, on_failure="rollback", timeout=15, **more):
@@ -70,7 +75,7 @@ def test_a_release_that_does_not_start_is_taken_back_with_its_certificates(fleet
 
 def test_without_the_setting_nothing_is_put_back_but_by_hand(fleet, host):
     before = configuration(host)
-    bad(fleet, on_failure="stop", **NO_HEALTH)
+    bad(fleet, on_failure="stop", **NO_FELIX)
     states = fleet.apply(host)[host.name]
     assert states.retcode
     assert "calico.roll_back puts them back" in states[GATE]["comment"]
@@ -99,7 +104,7 @@ def test_a_dead_node_in_the_datastore_is_no_reason(fleet, host):
     assert "CHANGED=yes" in host.read("/etc/calico/calico-node.env")
     assert_kept_in_private(host)
     # A bad change after it goes back to it, and to nothing older.
-    bad(fleet, timeout=15, env={"CHANGED": "twice"}, **NO_HEALTH)
+    bad(fleet, timeout=15, env={"CHANGED": "twice"}, **NO_FELIX)
     comment = fleet.apply(host)[host.name][GATE]["comment"]
     assert "what was up before the change is up again" in comment
     assert "CHANGED=yes" in host.read("/etc/calico/calico-node.env")
@@ -108,7 +113,7 @@ def test_a_dead_node_in_the_datastore_is_no_reason(fleet, host):
 def test_a_run_that_ended_before_its_gate_is_taken_back_by_the_next(fleet, host):
     """Killed between restart and gate: what was up before is still known, without etcd and docker, too."""
     before = configuration(host)
-    bad(fleet, timeout=15, **NO_HEALTH)
+    bad(fleet, timeout=15, **NO_FELIX)
     fleet.converge(host, sls="calico.service")
     fleet.undo.callback(host.exec, "systemctl start docker")
     host.exec("systemctl stop docker.socket docker")
@@ -126,7 +131,7 @@ def test_a_run_that_ended_before_its_gate_is_taken_back_by_the_next(fleet, host)
 
 def test_without_the_datastore_the_host_itself_is_judged(fleet, host):
     before = configuration(host)
-    bad(fleet, timeout=15, **NO_HEALTH)
+    bad(fleet, timeout=15, env={"CHANGED": "yes"}, **NO_FELIX)
     fleet.converge(host, sls="calico.service")
     fleet.undo.callback(fleet.lab.etcd.start)
     fleet.lab.etcd.stop()

@@ -57,6 +57,20 @@ def test_a_change_restarts_once(fleet, host, change):
     assert pings.lost == [], f"of {pings.sent} packets these were lost by a restart: {pings.lost}"
 
 
+def test_a_change_of_pools_restarts_nothing(fleet, host):
+    """Its variables are in the environment's file, for the first node of a cluster."""
+    before = fleets.container(host)
+    (pool,) = fleet.ask(host, "settings")[0]["network"]["pools"]
+    pool = {word: value for word, value in pool.items() if value is not None}
+    # There, and back.
+    for change in ({"network": {"pools": [dict(pool, nat_outgoing=not pool["nat_outgoing"])]}}, None):
+        fleet.pillar(change)
+        changed = fleet.converge(host)[host.name].changed
+        assert "IP pools are in the datastore" in changed
+        assert "calico-node is running" not in changed
+        assert fleets.container(host) == before
+
+
 def test_files_that_the_container_does_not_read_restart_nothing(fleet, host):
     fleet.pillar({"cni": {"mtu": 1400}, "calicoctl": {"timeout": 10}, "ready": {"timeout": 30}})
     before = fleets.container(host)

@@ -176,6 +176,50 @@ def test_a_container_that_was_started_otherwise_is_out_of_date(changes, field):
     assert field in found
 
 
+A_POOL = {"cidr": "10.1.0.0/16"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([A_POOL], [{"cidr": "10.2.0.0/16"}]),
+        ([A_POOL], [dict(A_POOL, disabled=True), {"cidr": "10.2.0.0/16"}]),
+        ([A_POOL, {"cidr": "10.2.0.0/16"}], [{"cidr": "10.2.0.0/16"}, A_POOL]),
+        ([A_POOL], [dict(A_POOL, nat_outgoing=False)]),
+        ([A_POOL], [dict(A_POOL, ipip="always")]),
+        ([A_POOL], [dict(A_POOL, disabled=True)]),
+        ([dict(A_POOL, disabled=True)], [dict(A_POOL, disabled=True), {"cidr": "10.2.0.0/16"}]),
+    ],
+)
+@pytest.mark.parametrize("version", ["v2.6.2", "v2.6.12", "v3.22.5", "v3.32.1"])
+@pytest.mark.parametrize("runtime", ["docker", "podman"])
+def test_pools_are_no_reason_to_restart(before, after, version, runtime):
+    """calico/node looks at them only where the datastore has none."""
+    more = {"version": version, "runtime": runtime}
+    old = container(network={"pools": before}, **more)
+    new = container(network={"pools": after}, **more)
+    assert old["environment"] != new["environment"]
+    assert old["labels"] == new["labels"]
+    assert calico_container.outdated(new, as_inspected(old), "sha256:1") == {}
+
+
+def test_a_change_of_pools_hides_no_other():
+    new = container(network={"pools": [{"cidr": "10.2.0.0/16"}]}, env={"X": "1"})
+    found = calico_container.outdated(new, as_inspected(container()), "sha256:1")
+    assert found["environment"]["new"] == "X"
+    assert "configuration" in found
+
+
+def test_a_container_with_the_right_label_and_another_environment_is_out_of_date():
+    """Somebody changed the file, and the container was started with it."""
+    wanted = container(env={"X": "1"})
+    inspected = as_inspected(wanted)
+    inspected["Config"]["Env"].remove("X=1")
+    inspected["Config"]["Env"].append("X=2")
+    found = calico_container.outdated(wanted, inspected, "sha256:1")
+    assert found == {"environment": {"old": "other values", "new": "X"}}
+
+
 def test_a_container_of_another_image_is_out_of_date():
     wanted = container()
     found = calico_container.outdated(wanted, as_inspected(wanted), "sha256:2")
@@ -191,3 +235,36 @@ def test_a_container_that_somebody_started_by_hand_is_out_of_date():
 def test_values_of_the_environment_are_not_shown():
     wanted = container(env={"ETCD_PASSWORD": "geheim"})
     assert "geheim" not in str(calico_container.outdated(wanted, as_inspected(container()), "x"))
+
+
+# --- where Felix is asked ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("felix", "host", "port"),
+    [
+        ({}, "127.0.0.1", 9099),
+        ({"HealthPort": 9199}, "127.0.0.1", 9199),
+        ({"HealthPort": "9199", "HealthHost": "10.0.0.7"}, "10.0.0.7", 9199),
+        ({"HealthHost": "localhost"}, "127.0.0.1", 9099),
+        ({"HealthHost": "0.0.0.0"}, "127.0.0.1", 9099),
+        ({"HealthHost": "::"}, "127.0.0.1", 9099),
+        ({"HealthHost": "::1"}, "::1", 9099),
+        ({"healthenabled": "yes"}, "127.0.0.1", 9099),
+    ],
+)
+def test_where_felix_says_whether_it_is_ready(felix, host, port):
+    environment = container(felix=felix, version="v3.22.5")["environment"]
+    assert calico_container.health(environment) == {"host": host, "port": port, "off": None}
+
+
+@pytest.mark.parametrize("value", [False, "false", "no", "0", "F", "none", ""])
+@pytest.mark.parametrize("version", ["v2.6.2", "v3.22.5"])
+def test_a_felix_whose_health_is_off_cannot_be_asked(value, version):
+    environment = container(felix={"HealthEnabled": value}, version=version)["environment"]
+    assert "HealthEnabled" in calico_container.health(environment)["off"]
+
+
+def test_no_felix_can_be_asked_where_none_is_started():
+    environment = container(env={"CALICO_DISABLE_FELIX": True})["environment"]
+    assert "CALICO_DISABLE_FELIX" in calico_container.health(environment)["off"]

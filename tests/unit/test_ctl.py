@@ -221,6 +221,59 @@ def test_further_words_of_the_source(stderr, kind):
     assert type(ctl.classify(ctl.Result(1, "", stderr))) is kind
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        # etcd's v2 client, of calicoctl 1.6.
+        "client: etcd member https://10.0.0.1:2379 has no leader",
+        "client: response is invalid json. The endpoint is probably not valid etcd cluster endpoint.",
+        "300: Raft Internal Error (etcdserver: request timed out) [0]",
+        "Raft Internal Error",
+        # etcd's v3 client.
+        "etcdserver: no leader",
+        "etcdserver: leader changed",
+        "etcdserver: request timed out, possibly due to previous leader failure",
+        "etcdserver: too many requests",
+        "etcdserver: server stopped",
+        "rpc error: code = Unavailable desc = transport is closing",
+        "rpc error: code = DeadlineExceeded desc = latest balancer error: connection closed",
+        "read tcp 10.0.0.2:40312->10.0.0.1:2379: read: connection reset by peer",
+        "unexpected EOF",
+        # The Kubernetes API.
+        "the server is currently unable to handle the request (get ippools.crd.projectcalico.org)",
+        'Get "https://10.0.0.1:6443/apis": net/http: TLS handshake timeout',
+    ],
+)
+@pytest.mark.parametrize(
+    ("stdout", "stderr"),
+    [
+        ("Failed to get resources: %s\n", ""),
+        ("", "Failed to apply 'IPPool' resource: [%s]\n"),
+        ("Error executing command: %s\n", ""),
+        ("", "failed to get resources: %s\n"),
+        ("%s\n", ""),
+    ],
+)
+def test_a_datastore_in_trouble_is_unreachable_and_says_so_itself(stdout, stderr, said):
+    fill = tuple(text % said if "%s" in text else text for text in (stdout, stderr))
+    error = ctl.classify(ctl.Result(1, *fill))
+    assert type(error) is ctl.Unreachable
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error with field Name = 'has no leader' (invalid)",
+        "error parsing document: cannot parse string 'Raft Internal Error' into field action",
+        "error unmarshaling JSON: invalid json: unexpected EOF",
+    ],
+)
+def test_what_a_user_wrote_is_not_taken_for_etcds_words(said):
+    error = ctl.classify(ctl.Result(1, "Failed to execute command: %s\n" % said, ""))
+    assert type(error) is ctl.Invalid
+
+
 # Running ---------------------------------------------------------------------------------------
 
 
@@ -250,6 +303,18 @@ def test_arguments_input_and_environment(program, monkeypatch):
     assert result.stdout == "apply -f - --config=/etc/calico/calicoctl.cfg\nin"
     assert "KEPT=yes" in result.stderr
     assert not [word for word in ("ETCD", "CALICO_", "DATASTORE", "KUBE") if word in result.stderr]
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"])
+@pytest.mark.parametrize("spelt", [str.upper, str.lower])
+def test_a_proxy_of_the_minions_is_not_asked_for_the_datastore(program, monkeypatch, name, spelt):
+    monkeypatch.setenv(spelt(name), "http://proxy:3128")
+    monkeypatch.setenv("MY_PROXY", "kept")
+    said = ctl.run([], **how(program("env"))).stdout
+    assert "proxy:3128" not in said
+    assert "MY_PROXY=kept" in said
+    # Its own version is asked in another way.
+    assert ctl.client_version(program("env >&2; echo 'Client Version: v1.6.3'")) == (1, 6, 3)
 
 
 def test_input_that_nobody_reads_and_large_output(program):

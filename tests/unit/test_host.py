@@ -453,3 +453,39 @@ def test_a_program_that_hangs_is_left(tmp_path, monkeypatch):
     with pytest.raises(host.HostError) as caught:
         waiting.ends(lambda: host.interfaces(timeout=0.2))
     assert caught.value.kind == "silent"
+
+
+# --- Last words ------------------------------------------------------------------------------
+
+FATAL = "2017-11-28 10:00:0%d.1 [FATAL][%d] int_dataplane.go 763: Kernel's RPF check is set to 'loose'."
+CONFD = "2017-11-28T10:00:01Z node1 confd[7]: INFO Backend set to etcd"
+ASKED = "2017-11-28 10:00:01.2 [INFO][81] health.go 151: GET /readiness"
+
+
+def test_the_last_words_have_what_is_grave_however_much_was_said_since():
+    lines = [FATAL % (1, 71), FATAL % (2, 81)] + [CONFD] * 30 + [ASKED] * 300
+    found = host.last_words(lines)
+    # The same, said again by the next process, is told once.
+    assert found == [FATAL % (2, 81)] + [CONFD] * 10
+
+
+def test_the_last_words_of_a_start_that_failed_are_as_they_were_said():
+    lines = ["Terminating", "", "Calico node failed to start"]
+    assert host.last_words(lines) == ["Terminating", "Calico node failed to start"]
+    assert host.last_words([]) == []
+    assert host.last_words([ASKED]) == []
+    # Among the last lines it is not told twice.
+    assert host.last_words([FATAL % (1, 1)] + [CONFD] * 12 + [FATAL % (3, 9)]).count(FATAL % (1, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "panic: runtime error",
+        "2017-11-28 [ERROR][1] startup.go 1: no",
+        "x confd[1]: FATAL no",
+        "Calico node failed to start",
+    ],
+)
+def test_what_is_grave(line):
+    assert host.last_words([line] + [CONFD] * 20)[0] == line

@@ -66,6 +66,15 @@ def test_a_session_that_only_one_side_has():
     assert seen(fleet, "one-sided") == "node2 says: no such session; node4 says: Established"
 
 
+def test_of_a_node_with_gobgp_only_the_others_tell():
+    """It shows its sessions to nobody; that it tells of none is no fault."""
+    fleet = Fleet(4)
+    fleet.says("node2", backend="gobgp", up="", down=[])
+    assert found(fleet) == set()
+    fleet.breaks("node1", "node2")
+    assert found(fleet) == {("session", ("node1", "node2"))}
+
+
 def test_two_that_do_not_reach_each_other():
     fleet = Fleet(5)
     fleet.breaks("node2", "node4", UNREACHABLE)

@@ -177,6 +177,22 @@ def test_a_listener_that_cannot_be_told(proc):
     assert (found["pid"], found["program"], found["ours"]) == (None, None, False)
 
 
+def test_a_process_that_listens_is_told_from_the_next_one(proc):
+    """Also where it is the same program at the same port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        first, seconds = calico_probe.listener(port, aged=True)
+        assert first and seconds is not None and seconds >= 0
+        assert calico_probe.listener(port) == (first, None)
+    assert calico_probe.listener(port) == (frozenset(), None)
+    with socket.create_server(("127.0.0.1", port)):
+        second, _ = calico_probe.listener(port)
+    assert second and not second & first
+    # Where the kernel gives no answer, its table does; and where neither does, nobody knows.
+    assert calico_probe.listener(9099, proc=str(proc), ask=lambda: None)[0]
+    assert calico_probe.listener(9099, proc="/nowhere", ask=lambda: None) == (None, None)
+
+
 @pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
 def test_the_kernel_tells_who_listens(family, address):
     with socket.create_server((address, 0), family=family) as listener:

@@ -484,6 +484,139 @@ def test_a_thousand_nodes_are_quick():
     assert min(spent) < 0.1
 
 
+def listening(port, *peers):
+    return v3(*NODES, POOL, resource("BGPConfiguration", "default", listenPort=port), *peers)
+
+
+def test_where_nodes_listen_elsewhere_bird_names_its_sessions_without_a_port():
+    """The name of the protocol tells which session is meant: a mesh's has no port in it."""
+    cluster = listening(1790)
+    two = topology.expected_sessions(cluster, "node1")[0]
+    assert (two["name"], two["port"]) == ("Mesh_10_0_0_2", 1790)
+    found = judged(look(*MESH), cluster, routes=routes(OWN, TWO, THREE))
+    assert (found["ready"], found["reasons"], found["missing"]) == (True, [], [])
+    assert found["routes"]["expected"] == 2
+    down = session("10.0.0.3", established=False, reason="Socket: Connection refused")
+    found = judged(look(MESH[0], down), cluster, routes=routes(OWN, TWO, THREE))
+    assert [item["node"] for item in found["missing"]] == ["node3"]
+    assert "Socket: Connection refused" in found["reasons"][0]
+    # Without a route to its block the node is not ready, also there.
+    assert judged(look(*MESH), cluster, routes=routes(OWN))["routes"]["missing"]
+
+
+def test_a_port_that_a_peer_names_is_in_its_protocols_name():
+    peer = resource("BGPPeer", "far", peerIP="10.9.9.9:1790", asNumber=64900)
+    wanted = topology.expected_sessions(listening(1791, peer), "node1")
+    assert "Global_10_9_9_9_port_1790" in [item["name"] for item in wanted]
+    there = {"name": "Global_10_9_9_9_port_1790", "port": 1790, "type": "global"}
+    far = dict(session("10.9.9.9"), **there)
+    assert judged(look(*MESH, far), listening(1791, peer), routes=routes(OWN, TWO, THREE))["ready"]
+    # Another port of the same host is another session.
+    other = dict(session("10.9.9.9"), name="Global_10_9_9_9_port_1792", port=1792, type="global")
+    assert not judged(look(*MESH, other), listening(1791, peer), routes=routes(OWN, TWO, THREE))["ready"]
+
+
+@pytest.mark.parametrize("down", ["Mesh_10_0_0_2", "Global_10_0_0_2_port_1790"])
+def test_two_protocols_for_one_neighbour_with_and_without_a_port_in_their_names(down):
+    peer = resource("BGPPeer", "twice", peerIP="10.0.0.2:1790", asNumber=64512)
+    sessions = [
+        session("10.0.0.2", established=down != "Mesh_10_0_0_2"),
+        dict(
+            session("10.0.0.2", established=down != "Global_10_0_0_2_port_1790"),
+            name="Global_10_0_0_2_port_1790",
+            port=1790,
+            type="global",
+        ),
+        MESH[1],
+    ]
+    found = judged(look(*sessions), listening(1790, peer), routes=routes(OWN, TWO, THREE))
+    assert found["ready"], found["reasons"]
+
+
+def test_after_a_change_of_topology_sessions_are_known_by_their_names():
+    cluster = listening(1790)
+    wanted = topology.expected_sessions(cluster, "node1")
+    blocks = ready.blocks_to_learn(cluster, "node1", wanted, "bird")
+    found = ready.verdict(
+        look(*MESH), "node1", "bird", True, wanted, blocks, routes(OWN, TWO, THREE), allowed=wanted
+    )
+    assert found["ready"], found["reasons"]
+
+
+@pytest.mark.parametrize("backend", ["bird", "gobgp", "none"])
+def test_a_felix_that_cannot_be_asked_is_no_reason_but_it_is_said(backend):
+    felix = {"live": None, "ready": None, "reason": "calico:felix:HealthEnabled is 'false'"}
+    seen = look(*MESH, felix=felix)
+    assert judged(seen, v2(), backend=backend)["ready"]
+    said = ready.notes(seen, backend)
+    assert "HealthEnabled is 'false'" in said[0]
+    assert ready.notes(look(), "bird") == []
+
+
+def test_sessions_of_gobgp_cannot_be_seen_and_that_is_said():
+    """Nobody but BIRD has a socket to ask."""
+    seen = look(bird={})
+    found = judged(seen, v2(blocks=BLOCKS), backend="gobgp")
+    assert (found["ready"], found["missing"], found["routes"]["expected"]) == (True, [], 0)
+    (said,) = ready.notes(seen, "gobgp")
+    assert "gobgp" in said and "cannot be seen" in said
+    assert ready.notes(seen, "none") == []
+
+
+# --- Felix over time ---------------------------------------------------------------------------------
+
+
+def steady(*looks):
+    """Looks as (time, ready, who, age): what is missing after each."""
+    felix = ready.Steady()
+    found = []
+    for now, is_ready, who, age in looks:
+        felix.saw(is_ready, who and frozenset(who), age, now)
+        found.append(felix.missing(now))
+    return found
+
+
+def test_a_felix_that_has_run_for_long_needs_one_look():
+    assert steady((0, True, [1], 3600)) == [None]
+
+
+def test_a_felix_that_was_just_started_is_held_for_two_seconds():
+    found = steady((0, True, [1], 1), (1, True, [1], None), (1.9, True, [1], None), (2, True, [1], None))
+    assert [bool(text) for text in found] == [True, True, True, False]
+    assert "as one process" in found[0]
+
+
+@pytest.mark.parametrize("age", [0.5, 3600, None])
+def test_ready_and_not_and_ready_again_is_not_ready_for_two_seconds(age):
+    """As the original starts: 503, 204 (30 ms), 503, 204."""
+    found = steady(
+        (0, False, [1], age), (0.5, True, [1], None), (1, False, [1], None), (1.5, True, [1], None),
+        (3.4, True, [1], None), (3.5, True, [1], None),
+    )  # fmt: skip
+    assert found[1] and found[3] and found[4]
+    assert found[5] is None
+
+
+def test_a_felix_that_ends_each_second_is_never_ready():
+    """It answers 204 now and then: also where every single look meets such a moment."""
+    found = steady(*((second, True, [second], 0.1) for second in range(10)))
+    assert all(found)
+    assert found[-1] == "Felix does not stay up: it was started anew 9 times within 9 s"
+    # Where it cannot be told who answers, each look that is not answered counts.
+    assert all(steady(*((second, second % 2 == 0, None, None) for second in range(10)))[::2])
+
+
+def test_a_felix_that_comes_back_for_good_is_ready_then():
+    looks = [(0, True, [1], 60), (1, False, [], None), (2, True, [2], None), (3, True, [2], None)]
+    found = steady(*looks, (4, True, [2], None))
+    assert [bool(text) for text in found] == [False, False, True, True, False]
+    assert "started anew once" in found[2]
+
+
+def test_a_felix_that_is_not_asked_is_not_waited_for():
+    assert steady((0, None, None, None)) == [None]
+
+
 # --- waiting -----------------------------------------------------------------------------------------
 
 
@@ -500,18 +633,31 @@ class Clock:
         self.now += seconds
 
 
+def away_error(text):
+    """As the module raises it where the datastore cannot be read."""
+    error = calico.CommandExecutionError(text)
+    error.__cause__ = calico.calico_datastore.Unavailable(text)
+    return error
+
+
 @pytest.fixture
 def gate(monkeypatch):
     """Wait for a node that becomes ready some seconds from now: the answer, how much was asked, the code."""
 
-    def wait(ready_after, timeout, routes_missing=()):
+    def wait(ready_after, timeout, routes_missing=(), away=(), felix=None):
         clock, counts = Clock(), {"readings": 0, "looks": 0}
 
         def reading(*_):
             counts["readings"] += 1
+            for begin, end in away:
+                if begin <= clock.now - 1000 < end:
+                    clock.sleep(0.1)
+                    raise away_error("The datastore cannot be read: connection refused (%d)" % begin)
 
-        def glance(*_):
+        def glance(*arguments):
             counts["looks"] += 1
+            if felix:
+                arguments[-1].saw(*felix(clock.now - 1000), clock.now)
             opened = clock.now >= 1000 + ready_after
             missing = [] if opened else [{"cidr": each, "node": each} for each in routes_missing]
             return {
@@ -521,7 +667,11 @@ def gate(monkeypatch):
             }
 
         monkeypatch.setattr(calico, "time", clock)
-        monkeypatch.setattr(calico, "_settings", lambda: {"datastore": "etcdv3", "node": {"backend": "bird"}})
+        given = {"datastore": "etcdv3", "node": {"backend": "bird"}, "calicoctl": {"timeout": 20}}
+        monkeypatch.setattr(calico, "_settings", lambda: given)
+        monkeypatch.setattr(calico, "_last_words", lambda: ["panic: at last"])
+        down = look(service={"active": False, "reason": "it is failed"})
+        monkeypatch.setattr(calico, "_look", lambda *_: down)
         monkeypatch.setattr(calico, "_cluster", reading)
         monkeypatch.setattr(calico, "_ready_now", glance)
         monkeypatch.setattr(calico, "__context__", {}, raising=False)
@@ -553,3 +703,51 @@ def test_a_single_look_gives_a_new_block_two_seconds(gate):
     assert (found["ready"], code) == (False, 1)
     assert 2 <= found["waited"] <= 2.5
     assert counts["readings"] <= 10
+
+
+def test_a_datastore_that_is_away_for_a_moment_is_waited_for(gate):
+    for away in ([(0, 7)], [(3, 10)], [(0, 2), (4, 6), (8, 9)]):
+        found, counts, code = gate(ready_after=0 if away[0][0] == 0 else 12, timeout=20, away=away)
+        assert (found["ready"], code) == (True, 0), away
+        # It is not asked without a pause.
+        assert counts["readings"] <= 40
+
+
+def test_a_datastore_that_stays_away_is_the_reason_in_the_end(gate):
+    with pytest.raises(calico.CommandExecutionError) as caught:
+        gate(ready_after=0, timeout=20, away=[(0, 5), (5, 999)])
+    said = str(caught.value)
+    # The last cause, what the host itself shows, and calico-node's last words.
+    assert "connection refused (5)" in said
+    assert "the service calico-node.service does not run: it is failed" in said
+    assert "panic: at last" in said
+    assert "Waited 20 s." in said
+
+
+def test_without_a_timeout_a_datastore_that_is_away_is_told_at_once(gate):
+    with pytest.raises(calico.CommandExecutionError) as caught:
+        gate(ready_after=0, timeout=0, away=[(0, 999)])
+    assert str(caught.value) == "The datastore cannot be read: connection refused (0)"
+
+
+@pytest.mark.parametrize("timeout", [0, 1, 90])
+def test_a_felix_that_was_just_started_is_looked_at_for_two_seconds(gate, timeout):
+    found, counts, code = gate(0, timeout, felix=lambda now: (True, frozenset([1]), 1 + now))
+    assert (found["ready"], code) == (True, 0)
+    assert 2 <= found["waited"] <= 3
+    assert counts["readings"] <= 3
+
+
+@pytest.mark.parametrize("timeout", [0, 90])
+def test_a_felix_that_runs_is_not_waited_for(gate, timeout):
+    found, counts, _ = gate(0, timeout, felix=lambda now: (True, frozenset([1]), 3600))
+    assert found["ready"] and found["waited"] < 0.5
+    assert counts["looks"] == 1
+
+
+@pytest.mark.parametrize("timeout", [0, 20])
+def test_a_felix_that_ends_each_second_keeps_the_gate_shut(gate, timeout):
+    found, _, code = gate(0, timeout, felix=lambda now: (True, frozenset([int(now)]), now % 1))
+    assert (found["ready"], code) == (False, 1)
+    assert "Felix does not stay up" in found["reasons"][-1]
+    assert found["log"] == ["panic: at last"]

@@ -56,3 +56,23 @@ def test_addresses_that_bird_cannot_send_from():
     assert strange(NODE, "bird", {"10.0.0.9"}) == ["10.0.0.7"]
     for unknown in (strange(None, "bird", OWN), strange(NODE, "none", {"x"}), strange(NODE, "bird", None)):
         assert unknown == []
+
+
+RUNS = {"active": True, "reason": ""}
+FAILED = {"active": False, "reason": "it is failed"}
+
+
+@pytest.mark.parametrize(
+    ("service", "listens", "birds", "seconds", "why"),
+    [
+        (FAILED, True, {"IPv4": {}}, 99, "calico-node does not run: it is failed"),
+        (RUNS, frozenset([7]), {}, 0.1, None),
+        (RUNS, frozenset(), {"IPv4": {}}, 0.1, None),
+        (RUNS, frozenset(), {}, 0.1, "calico-node's start is not over"),
+        (RUNS, None, {}, None, "calico-node's start is not over"),
+        # Neither a health port nor BIRD, as with the backend none: a start that fails ends sooner.
+        (RUNS, None, {}, 10, None),
+    ],
+)
+def test_what_proves_that_a_start_went_well(service, listens, birds, seconds, why):
+    assert calico_registration.not_started(service, listens, birds, seconds) == why

@@ -55,6 +55,7 @@ def test_what_there_is_in_2_6():
         "meant": None,
         "registered": True,
         "addresses": ["10.0.0.3"],
+        "port": 179,
         "workloads": ["cni/w1/eth0"],
         "blocks": [["172.20.1.0/26", 2]],
         "peers": [{"words": {"node": "node3", "peer_ip": "192.0.2.1"}, "label": "node3 192.0.2.1"}],
@@ -70,6 +71,8 @@ def test_what_there_is_in_3():
         "meant": None,
         "registered": True,
         "addresses": ["10.0.0.3"],
+        # A BIRD that lives is looked for there.
+        "port": 1790,
         "workloads": [],
         "blocks": [],
         "peers": [{"words": {"name": "own"}, "label": "own"}],

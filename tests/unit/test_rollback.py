@@ -201,3 +201,21 @@ def test_what_is_seen_counts_sessions_that_wait_for_a_graceful_restart():
     found = rollback.seen(look, "node1", "bird", 9099, True, expected)
     assert (found["service"], found["felix"], found["birds"]) == (True, False, ["IPv4"])
     assert (found["sessions"], found["expected"]) == ([TWO], [THREE])
+    # Where nodes listen at another port, BIRD's names have none.
+    expected = [{"address": "10.0.0.3", "port": 1790, "name": "Mesh_10_0_0_3"}]
+    assert rollback.seen(look, "node1", "bird", 9099, True, expected)["expected"] == [THREE]
+
+
+def test_a_felix_that_cannot_be_asked_was_not_lost():
+    """As after calico:felix:HealthEnabled was set to false."""
+    look = {
+        "service": {"active": True},
+        "felix": {"live": None, "ready": None, "reason": "off"},
+        "bird": {},
+        "sessions": [],
+    }
+    now = rollback.seen(look, "node1", "none", 9099, True, [])
+    before = dict(now, felix=True)
+    assert rollback.worse(before, now) == []
+    assert rollback.is_good(now)
+    assert rollback.worse(before, dict(now, felix=False)) == ["Felix is not ready"]

@@ -238,12 +238,17 @@ def test_a_dead_host_is_removed_by_another(datastore, minions):
     assert {tuple(call[0]) for call in minions.asked("calico.converge")} == {("m1",)}
 
 
-def test_a_silent_minion_is_no_proof_of_death(datastore):
+def test_a_silent_minion_is_no_proof_of_death(datastore, minions):
     del datastore.names["m3"]
     datastore.reached = True
     found = calico.decommission("node3", test=False, format="json")
     assert (found["retcode"], datastore.changes) == (1, [])
     assert "BIRD takes connections at 10.0.0.3" in found["refused"][0]
+    assert [call[2] for call in minions.asked("network.connect")] == [("10.0.0.3", 179)]
+    # It need not be at BGP's usual port.
+    datastore.left["port"] = 1790
+    assert calico.decommission("node3", test=False, format="json")["refused"]
+    assert [call[2] for call in minions.asked("network.connect")][1:] == [("10.0.0.3", 1790)]
 
 
 def test_blocks_of_a_node_that_is_gone_go_with_a_node_made_for_it(datastore):

@@ -225,6 +225,47 @@ def test_a_pool_of_2_6_is_in_use_by_its_workload_endpoints(recorded_v1):
     assert safety.refusals(recorded_v1, deletes=[unused]) == []
 
 
+def v1_block(cidr, owner, used):
+    address, _slash, length = cidr.partition("/")
+    stored = json.dumps({"cidr": cidr, "allocations": [*range(used), *[None] * (4 - used)]})
+    return {
+        f"/calico/ipam/v2/assignment/ipv4/block/{address}-{length}": stored,
+        f"/calico/ipam/v2/host/{owner}/ipv4/block/{address}-{length}": "",
+    }
+
+
+def test_a_pool_of_2_6_is_in_use_by_what_no_endpoint_has_yet():
+    """An address that the CNI plugin has just taken, or a tunnel has: only the block shows it."""
+    more = v1_block("10.1.0.0/26", "n1", 1)
+    cluster = v1_cluster(pools=[("10.1.0.0/16", False), ("10.2.0.0/16", False)], more=more)
+    refusal = the_one("pool_in_use", cluster, deletes=[v1_pool("10.1.0.0/16")])
+    assert "of 10.1.0.0/16 1 address is in use" in refusal["seen"]
+    assert "1 more in the block 10.1.0.0/26 of n1" in refusal["seen"]
+    assert safety.refusals(cluster, deletes=[v1_pool("10.2.0.0/16")]) == []
+
+    more["/calico/v1/host/n1/config/IpInIpTunnelAddr"] = "10.1.0.0"
+    cluster = v1_cluster(pools=[("10.1.0.0/16", False), ("10.2.0.0/16", False)], more=more)
+    refusal = the_one("pool_in_use", cluster, deletes=[v1_pool("10.1.0.0/16")])
+    assert "(1 by tunnels of nodes)" in refusal["seen"]
+    assert "10.1.0.0 of the tunnel of n1" in refusal["seen"]
+
+
+def test_an_empty_block_of_2_6_does_not_hold_its_pool():
+    more = v1_block("10.1.0.0/26", "n1", 0)
+    cluster = v1_cluster(pools=[("10.1.0.0/16", False), ("10.2.0.0/16", False)], more=more)
+    assert safety.refusals(cluster, deletes=[v1_pool("10.1.0.0/16")]) == []
+
+
+def test_a_workload_of_2_6_and_its_block_are_one_use():
+    more = v1_block("10.1.0.0/26", "n1", 2)
+    workloads = [("n1", "10.1.0.0/32"), ("n1", "10.1.0.1/32")]
+    cluster = v1_cluster(
+        pools=[("10.1.0.0/16", False), ("10.2.0.0/16", False)], workloads=workloads, more=more
+    )
+    refusal = the_one("pool_in_use", cluster, deletes=[v1_pool("10.1.0.0/16")])
+    assert "of 10.1.0.0/16 2 addresses are in use" in refusal["seen"]
+
+
 def test_what_is_said_of_a_pool_besides_its_network_is_no_removal(living, recorded_v1):
     assert safety.refusals(living, [changed(existing(living, "IPPool"), ipipMode="Always")]) == []
     assert safety.refusals(recorded_v1, [changed(recorded_v1.pools[0], ipip={"enabled": True})]) == []

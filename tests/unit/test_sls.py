@@ -276,6 +276,23 @@ def test_clean_removes_no_directory_that_others_have_files_in(minion):
     }
 
 
+@pytest.mark.parametrize("path", ["/run/docker/plugins/calico.sock", "/run/docker/plugins/calico-ipam.sock"])
+def test_sockets_that_the_container_leaves_are_cleaned(minion, path):
+    chunks = states_of(minion, CHAPTER, "calico.clean")
+    gone = {chunk["name"]: chunk for chunk in chunks if chunk["fun"] == "absent"}
+    # Only once nobody listens there any more.
+    assert {"calico": "calico-node's container is gone"} in gone[path]["require"]
+
+
+def test_what_only_the_first_node_uses_restarts_nothing(minion):
+    (service,) = [
+        chunk for chunk in states_of(minion, CHAPTER, "calico.service") if chunk["fun"] == "running"
+    ]
+    watched = {name for item in service["watch"] for name in item.values()}
+    assert "calico-node's environment is written" not in watched
+    assert "calico-node's container is current" in watched
+
+
 def test_the_datastore_is_only_cleaned_where_that_is_asked_for(minion):
     assert "node_absent" not in {chunk["fun"] for chunk in states_of(minion, CHAPTER, "calico.clean")}
     asked = states_of(minion, with_value(("clean",), {"datastore": True}), "calico.clean")

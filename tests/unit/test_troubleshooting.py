@@ -206,8 +206,11 @@ def test_every_change_that_is_refused_stands_in_the_page():
 # Where reasons are made: all that these say stands in the page.
 REASONS = {
     "_utils/calico_ready.py": (
-        "own_reasons _restarting why_down _not_registered verdict _no_session _no_routes _not_yet _lost"
+        "own_reasons _restarting why_down _not_registered verdict _no_session _no_routes _not_yet _lost "
+        "notes missing"
     ),
+    "_utils/calico_registration.py": "not_started",
+    "_utils/calico_container.py": "health",
     "_utils/calico_rollback.py": "worse recorded unpack",
     "_utils/calico_migration.py": "next_step",
     "_utils/calico_rollout.py": "plan _hopeless why",
@@ -219,7 +222,7 @@ REASONS = {
     "_utils/calico_ctl.py": "_why_not_started _supervise classify",
     "_utils/calico_bird.py": "_connect",
     "_utils/calico_host.py": "service_state parse_service _get run",
-    "_modules/calico.py": "recover roll_back _ctl_text converge",
+    "_modules/calico.py": "recover roll_back _ctl_text converge _ready_now registered _unread",
 }
 # Whose every error stands there.
 ERRORS = (

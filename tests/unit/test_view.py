@@ -25,6 +25,13 @@ def expected(address, node="another", port=179):
     return {"address": address, "port": port, "node": node}
 
 
+def test_where_nodes_listen_elsewhere_sessions_go_by_their_names():
+    named = [dict(session("10.0.0.%d" % n), name="Mesh_10_0_0_%d" % n) for n in (2, 3)]
+    wanted = [dict(expected(item["address"], port=1790), name=item["name"]) for item in named]
+    found = calico_view.view(wanted, named, [4])
+    assert found == {"up": "10.0.0.2 10.0.0.3", "down": [], "extra": [], "extras": 0}
+
+
 DOWN = session("10.0.0.3", False, "Active", "Socket: Connection refused")
 
 

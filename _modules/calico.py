@@ -54,6 +54,7 @@ HELPERS = (
     "calico_problems",
     "calico_ready",
     "calico_rearrange",
+    "calico_regex",
     "calico_registration",
     "calico_removal",
     "calico_resources",

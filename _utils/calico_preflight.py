@@ -14,6 +14,7 @@ import re
 import calico_container
 import calico_migration
 import calico_pem
+import calico_regex
 import calico_runtimes
 import calico_situation
 
@@ -719,9 +720,10 @@ def _auto_mtu(situation, link):
     """Felix finds the MTU out from interfaces whose names it knows."""
     pattern = situation.felix("MTUIfacePattern") or MTU_INTERFACES
     try:
-        if any(re.search(str(pattern), item["name"]) for item in situation.links):
-            return []
-    except re.error:
+        expression = calico_regex.compiled(str(pattern))
+    except calico_regex.RegexError:
+        return []
+    if expression is None or any(expression.search(item["name"]) for item in situation.links):
         return []
     seen = "matches none of this host's interfaces (%s has the node's address)" % link["name"]
     do = "Set it to ^%s, or calico:cni:mtu: Felix would not find the MTU out" % re.escape(link["name"])

@@ -6,11 +6,12 @@ calico/node will take for the node's. Pure: no Salt, no files, no network.
 """
 
 import ipaddress
-import re
 
 import calico_felix
 import calico_forms
 import calico_generations
+import calico_regex
+import calico_values
 
 
 class Situation:
@@ -238,11 +239,8 @@ def candidates(situation, family):
         for entry in link["addresses"]
         if entry["family"] == family and _is_global(entry["address"])
     ]
-    patterns = [item for item in re.split(r"\s*,\s*", argument) if item]
+    patterns = calico_values.comma_separated(argument)
     internal = situation.tables["internal_interfaces"]
-    if any("[:" in pattern for pattern in patterns):
-        # A class such as [[:alpha:]] is one to Go, and something else to Python.
-        return None
     try:
         if word == "can-reach" and family in situation.fact("reach", {}):
             source = situation.fact("reach")[family]
@@ -260,13 +258,17 @@ def candidates(situation, family):
                 for pair in found
                 if any(ipaddress.ip_address(pair[1]["address"]) in network for network in networks)
             ]
-    except (re.error, ValueError):
+    except ValueError:
         return None
     return None
 
 
 def _matches(name, patterns):
-    return any(re.search(pattern, name) for pattern in patterns)
+    """Whether one of these expressions is found anywhere in a name; ValueError where that cannot be told."""
+    expressions = [calico_regex.compiled(pattern) for pattern in patterns]
+    if None in expressions:
+        raise ValueError("nobody here knows what matches")
+    return any(expression.search(name) for expression in expressions)
 
 
 def is_address(text, family):

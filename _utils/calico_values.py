@@ -9,6 +9,7 @@ import ipaddress
 import re
 
 import calico_problems
+import calico_regex
 from calico_forms import network_of
 
 
@@ -172,6 +173,11 @@ def detections(methods):
     )
 
 
+def comma_separated(argument):
+    """The parts of a method's argument, as calico/node splits it."""
+    return re.split(r"\s*,\s*", argument)
+
+
 def autodetection(value):
     """How calico/node looks for its address; which release knows which way is judged later."""
     words = detections(DETECTIONS)
@@ -180,12 +186,12 @@ def autodetection(value):
     method, equals, argument = value.partition("=")
     if method not in DETECTIONS or bool(equals and argument) != (DETECTIONS[method] is not None):
         raise Refused(words)
-    for item in argument.split(",") if argument else ():
+    for item in comma_separated(argument) if argument else ():
         if method.endswith("interface"):
-            try:
-                re.compile(item)
-            except re.error as err:
-                raise Refused(words + " (bad regular expression: %s)" % err) from None
+            # An empty one would match every interface.
+            wrong = calico_regex.problem(item) if item else "an empty one between commas"
+            if wrong:
+                raise Refused(words + " (bad regular expression for Go: %s)" % wrong)
         elif method == "cidr" and network_of(item) is None:
             raise Refused(words + " (%r is no network)" % item)
     return value

@@ -104,6 +104,19 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
             "calico:node:ip_autodetection_method",
             "bad regular expression",
         ),
+        *(
+            (given(node__ip_autodetection_method=method), "calico:node:ip_autodetection_method", "for Go: ")
+            for method in (
+                "interface=^(?!docker).*",
+                r"interface=(a)\1",
+                "interface=eth++",
+                "skip-interface=eth0,(?<=a)b",
+                "interface=eth[0,1]",
+                # It would match every interface.
+                "interface=eth0,",
+                "skip-interface=eth0,,eth1",
+            )
+        ),
         (given(felix__HealthEnable=True), "calico:felix:HealthEnable", "'HealthEnabled'"),
         (given(felix__LogPrefix="a\nb"), "calico:felix:LogPrefix", "line break"),
         (given(felix="x"), "calico:felix", "a mapping"),

@@ -41,6 +41,7 @@ HELPERS = (
     "calico_generations",
     "calico_hold",
     "calico_host",
+    "calico_iproute",
     "calico_kernel",
     "calico_kinds",
     "calico_metrics",

@@ -89,7 +89,7 @@ def text(root, path):
 
 def links():
     """This host's interfaces, see :func:`parse_links`."""
-    return parse_links(calico_host.run(["ip", "-json", "address", "show"], 5.0))
+    return parse_links(calico_host.ip(["address", "show"], 5.0))
 
 
 def parse_links(shown):
@@ -99,7 +99,7 @@ def parse_links(shown):
     Each has name, mtu (bytes), and addresses: dicts of address, length (of the prefix) and family (4, 6).
     """
     found = []
-    for link in calico_host.json_rows(shown, "ifname"):
+    for link in calico_host.ip_rows(shown, "ifname"):
         addresses = [
             {
                 "address": str(ipaddress.ip_address(item["local"])),

@@ -515,10 +515,19 @@ def _check_runtime(checked):
     findings = calico_preflight.of_runtime(checked, version, present, archive)
     if not _runs_calico_node(checked["runtime"]):
         findings.extend(calico_preflight.of_another_runtime(checked, list(filter(_runs_calico_node, others))))
+    findings.extend(_check_service(checked))
     findings.extend(calico_preflight.of_mounts(checked, os.path.exists))
     if root:
         findings.extend(calico_preflight.of_image_room(calico_probe.room(root), archive))
     return findings
+
+
+def _check_service(checked):
+    """The unit that calico-node's own depends on."""
+    fault = calico_probe.unit_fault(checked["service"]) if checked["service"] else None
+    known = calico_runtimes.RUNTIMES[checked["runtime"]]["other_services"] if fault else ()
+    running = [name for name in known if name != checked["service"] and calico_host.processes_of(name)]
+    return calico_preflight.of_service(checked, fault, running)
 
 
 def _runs_calico_node(runtime):

@@ -239,7 +239,7 @@ def unit(settings):
     """
     runtime = calico_runtimes.RUNTIMES[settings["runtime"]]
     return {
-        "service": runtime["service"],
+        "service": settings["service"],
         "remove": list(runtime["remove"]),
         "directories": [] if runtime["makes_directories"] else directories(settings),
     }

@@ -212,6 +212,24 @@ def of_no_runtime(settings, failure, others):
     return [finding("container runtime", failure, do)]
 
 
+def of_service(settings, fault, others):
+    """
+    A unit that calico-node's own would wait for in vain.
+
+    fault
+        What :func:`calico_probe.unit_fault` says of ``calico:service`` (text), or None.
+    others
+        The names of units that run and may be the one that is meant.
+    """
+    service = settings["service"]
+    if not fault:
+        return []
+    seen = "%s is masked" % service if fault == "masked" else "there is no unit %s" % service
+    do = "Unmask it (systemctl unmask %s)" % service if fault == "masked" else "Install it"
+    do += "".join(", or set calico:service to %s, which runs" % name for name in others)
+    return [finding("calico:service", seen, do + ": calico-node's unit depends on it")]
+
+
 def of_another_runtime(settings, running):
     """calico-node in another runtime (``running``, a list of names): two of them would fight."""
     seen = "calico-node runs in %s, and calico:runtime is %s"

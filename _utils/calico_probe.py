@@ -311,6 +311,22 @@ def _contained(pid, proc):
     return False
 
 
+# --- units -----------------------------------------------------------------------------------------
+
+
+def unit_fault(unit, root="/", cgroups="/sys/fs/cgroup"):
+    """Why systemd would not start a unit: ``masked``, ``not-found``; None where it would or nobody knows."""
+    for directory in ("etc/systemd/system", "run/systemd/system"):
+        path = os.path.join(root, directory, unit)
+        if os.path.islink(path) and os.readlink(path) == os.devnull:
+            return "masked"
+    if calico_host.processes_of(unit, cgroups):
+        return None
+    shown = _told(lambda: calico_host.run(["systemctl", "show", "--property=LoadState", "--", unit], 5.0))
+    state = (shown or "").strip().partition("=")[2]
+    return state if state in ("masked", "not-found") else None
+
+
 # --- files of others -------------------------------------------------------------------------------
 
 

@@ -83,6 +83,13 @@ SETTINGS = (
         "the default.",
     ),
     Setting(
+        "service",
+        values.service_unit,
+        lambda settings: calico_runtimes.RUNTIMES[settings.get("runtime") or "docker"]["service"],
+        "The unit of docker, which calico-node's own depends on, where it has another name such as "
+        "`docker-engine.service` or `snap.docker.dockerd.service`. podman has none.",
+    ),
+    Setting(
         "datastore",
         values.one_of("etcdv2", "etcdv3", "kubernetes"),
         lambda settings: settings["_tables"]["datastores"][0],

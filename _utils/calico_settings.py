@@ -14,6 +14,7 @@ import calico_declared
 import calico_families
 import calico_felix
 import calico_generations
+import calico_runtimes
 import calico_schema
 import calico_values
 from calico_problems import (
@@ -183,6 +184,9 @@ def _check_together(settings, tables, problems):
         problems.append(problem("%s:%s" % (ROOT, path), value, accepted))
 
     _check_release(settings, tables, refuse)
+    runtime = settings["runtime"]
+    if settings["service"] and runtime and not calico_runtimes.RUNTIMES[runtime]["service"]:
+        refuse("service", settings["service"], "nothing where calico:runtime is %s" % runtime)
     if settings["datastore"] in tables["datastores"]:
         _check_etcd(settings, refuse, [item["setting"] for item in problems])
     _check_sources(settings, refuse)

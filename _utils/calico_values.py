@@ -21,6 +21,7 @@ _VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)([-+][0-9A-Za-z.+-]+)?")
 # Whatever stands in the unit file must survive systemd's parsing unchanged: no blank, quote, %, $, \.
 _IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?")
 _TAGGED = re.compile(r":[A-Za-z0-9_][A-Za-z0-9._-]*$")
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,-]*")
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -369,6 +370,7 @@ def mapping(value):
 
 HASH_WORDS = "a hash such as sha256=<64 hex digits>"
 image = matching(_IMAGE, "an image name such as calico/node or registry.example.org:5000/calico/node")
+service_unit = matching(_SERVICE, "the name of a service of systemd such as docker.service")
 image_digest = matching(_DIGEST, "sha256:<64 hex digits>")
 file_hash = matching(_HASH, HASH_WORDS)
 path = matching(_PATH, "an absolute path of plain characters, such as /etc/calico/file")

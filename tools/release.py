@@ -133,7 +133,10 @@ def _default(row):
     if row.default is calico_schema.REQUIRED:
         return "**required**"
     if callable(row.default) or row.path in ADDED:
-        return "; ".join("%s: %s" % found for found in _by_release(row))
+        found = _by_release(row)
+        # What another setting decides is the same for all releases.
+        same = len({value for _since, value in found}) == 1
+        return found[0][1] if same else "; ".join("%s: %s" % item for item in found)
     return _shown(row.default)
 
 

@@ -191,3 +191,11 @@ def test_a_container_that_somebody_started_by_hand_is_out_of_date():
 def test_values_of_the_environment_are_not_shown():
     wanted = container(env={"ETCD_PASSWORD": "geheim"})
     assert "geheim" not in str(calico_container.outdated(wanted, as_inspected(container()), "x"))
+
+
+def test_docker_may_have_another_unit():
+    assert calico_container.unit(settings())["service"] == "docker.service"
+    assert (
+        calico_container.unit(settings(service="docker-engine.service"))["service"] == "docker-engine.service"
+    )
+    assert calico_container.unit(settings(runtime="podman"))["service"] is None

@@ -967,3 +967,31 @@ def test_a_pool_that_holds_the_hosts_own_address():
 def test_ports_of_bird_and_felix_that_are_the_same(port, level):
     found = judge(settings(felix={"HealthPort": port}))
     assert [item[0] for item in found if item[1] == "calico:felix:HealthPort"] == level
+
+
+@pytest.mark.parametrize(
+    ("fault", "running", "seen", "do"),
+    [
+        ("not-found", [], "there is no unit docker.service", "Install it: "),
+        ("masked", [], "docker.service is masked", "systemctl unmask docker.service"),
+        (
+            "not-found",
+            ["snap.docker.dockerd.service"],
+            "there is no unit docker.service",
+            "set calico:service to snap.docker.dockerd.service, which runs",
+        ),
+    ],
+)
+def test_a_unit_of_docker_that_cannot_be_started(fault, running, seen, do):
+    (item,) = calico_preflight.of_service(settings(), fault, running)
+    assert (item["level"], item["what"], item["seen"]) == ("error", "calico:service", seen)
+    assert do in item["do"]
+    assert calico_preflight.of_service(settings(), None, running) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("localhost", ["warning"]), ("localhost.localdomain", ["warning"]), ("localhost1", []), ("node1", [])],
+)
+def test_a_name_that_every_host_has(name, level):
+    assert [item["level"] for item in calico_preflight.of_name(name)] == level

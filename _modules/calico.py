@@ -86,6 +86,7 @@ import calico_diagnostics  # noqa: E402
 import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
 import calico_families  # noqa: E402
+import calico_felix  # noqa: E402
 import calico_generations  # noqa: E402
 import calico_hold  # noqa: E402
 import calico_host  # noqa: E402
@@ -822,6 +823,13 @@ def _felix_port():
         return FELIX_PORT
 
 
+def _workload_prefixes():
+    try:
+        return calico_felix.interface_prefixes(_settings())
+    except CommandExecutionError:
+        return (calico_felix.WORKLOADS,)
+
+
 def _backend():
     try:
         return _settings()["node"]["backend"]
@@ -940,13 +948,14 @@ def routes():
 
         salt '*' calico.routes
     """
-    found = _host_reading(calico_host.kernel_routes)
+    found = _host_reading(calico_host.kernel_routes, prefixes=_workload_prefixes())
     return {"routes": found, "blocks": calico_host.blocks(found)}
 
 
 def interfaces():
     """
-    The interfaces that Calico made on this host: workloads' (``cali…``) and tunnels (``tunl0``, …).
+    The interfaces that Calico made on this host: workloads' (``cali…``, or what Felix' ``InterfacePrefix``
+    says) and tunnels (``tunl0``, …).
 
     Returns a list of dicts: name, state, mtu (bytes), mac, addresses.
 
@@ -956,7 +965,7 @@ def interfaces():
 
         salt '*' calico.interfaces
     """
-    return _host_reading(calico_host.interfaces)
+    return _host_reading(calico_host.interfaces, prefixes=_workload_prefixes())
 
 
 def sockets(port=179):
@@ -1696,7 +1705,12 @@ def _ready_now(checked, cluster, own, exact=False):
         absent = set(checked["ready"]["absent_nodes"])
         blocks = calico_ready.blocks_to_learn(cluster, name, sessions, backend, absent)
     families = sorted({6 if ":" in block["cidr"] else 4 for block in blocks})
-    rows = [row for family in families for row in _host_reading(calico_host.kernel_routes, family=family)]
+    prefixes = calico_felix.interface_prefixes(checked)
+    rows = [
+        row
+        for family in families
+        for row in _host_reading(calico_host.kernel_routes, family=family, prefixes=prefixes)
+    ]
     strange = calico_registration.strange(cluster.nodes.get(name), backend, own)
     # Those with nodes that are away are not waited for, and belong there all the same.
     allowed = _sessions(checked, cluster, absent=()) if exact and known else None

@@ -30,6 +30,9 @@ PREFIXES = calico_forms.InterfacePrefixes()
 TEXTS = calico_forms.CommaList(calico_forms.Text())
 NETWORKS = calico_forms.CommaList(calico_forms.AddressOrNetwork())
 HOST_PORTS = calico_forms.CommaList(calico_forms.HostPort())
+IPV4 = calico_forms.Address(4)
+IPV6 = calico_forms.Address(6)
+INTERFACE = calico_forms.Matching("[a-zA-Z0-9:._+-]{1,15}", "an interface's name such as eth0 or eth+")
 # Such as Felix of 2.6 has them.
 MARK_OF_2_6 = calico_forms.Mark(8)
 HOST_PORTS_OF_2_6 = calico_forms.CommaList(calico_forms.HostPort(networks=False))
@@ -150,7 +153,7 @@ ROWS = (
     Row("DebugBPFCgroupV2", None, TEXT, since=13),
     Row("DebugCPUProfilePath", None, TEXT, since=0),
     Row("DebugDisableLogDropping", "debugDisableLogDropping", FLAG),
-    Row("DebugHost", "debugHost", STRUCTURE, since=26),
+    Row("DebugHost", "debugHost", TEXT, since=26),
     Row("DebugMemoryProfilePath", "debugMemoryProfilePath", TEXT),
     Row("DebugPanicAfter", None, SECONDS, since=22),
     Row("DebugPort", "debugPort", PORT, since=26),
@@ -160,8 +163,8 @@ ROWS = (
     Row("DebugSimulateDataplaneHangAfter", "debugSimulateDataplaneHangAfter", SECONDS),
     Row("DefaultEndpointToHostAction", "defaultEndpointToHostAction", _words("Drop Accept Return")),
     Row("DeviceRouteProtocol", "deviceRouteProtocol", NUMBER, since=0),
-    Row("DeviceRouteSourceAddress", "deviceRouteSourceAddress", TEXT, since=0),
-    Row("DeviceRouteSourceAddressIPv6", "deviceRouteSourceAddressIPv6", TEXT, since=0),
+    Row("DeviceRouteSourceAddress", "deviceRouteSourceAddress", IPV4, since=0),
+    Row("DeviceRouteSourceAddressIPv6", "deviceRouteSourceAddressIPv6", IPV6, since=0),
     Row("DisableConntrackInvalidCheck", "disableConntrackInvalidCheck", FLAG),
     Row("DropActionOverride", None, _words("Drop Accept LOG-and-DROP LOG-and-ACCEPT"), until=ONLY_2_6),
     Row("EndpointReportingDelaySecs", "endpointReportingDelay", SECONDS),
@@ -183,7 +186,7 @@ ROWS = (
     Row("GoMaxProcs", "goMaxProcs", NUMBER, since=28),
     Row("GoMemoryLimitMB", "goMemoryLimitMB", NUMBER, since=28),
     Row("HealthEnabled", "healthEnabled", FLAG),
-    Row("HealthHost", "healthHost", STRUCTURE, since=2),
+    Row("HealthHost", "healthHost", TEXT, since=2),
     Row("HealthPort", "healthPort", PORT),
     Row("HealthTimeoutOverrides", "healthTimeoutOverrides", STRUCTURE, since=24),
     Row("IPForwarding", "ipForwarding", _words("Enabled Disabled"), since=29),
@@ -211,7 +214,7 @@ ROWS = (
     Row("IptablesLockTimeoutSecs", "iptablesLockTimeout", SECONDS, until=28),
     Row("IptablesMangleAllowAction", "iptablesMangleAllowAction", _words("Accept Return")),
     Row("IptablesMarkMask", "iptablesMarkMask", MARK, of_2_6=MARK_OF_2_6),
-    Row("IptablesNATOutgoingInterfaceFilter", "iptablesNATOutgoingInterfaceFilter", TEXT, since=0),
+    Row("IptablesNATOutgoingInterfaceFilter", "iptablesNATOutgoingInterfaceFilter", INTERFACE, since=0),
     Row("IptablesPostWriteCheckIntervalSecs", "iptablesPostWriteCheckInterval", SECONDS),
     Row("IptablesRefreshInterval", "iptablesRefreshInterval", SECONDS),
     Row("Ipv6Support", "ipv6Support", FLAG),
@@ -231,7 +234,7 @@ ROWS = (
     Row("MaxIpsetSize", "maxIpsetSize", NUMBER),
     Row("MetadataAddr", "metadataAddr", HOST),
     Row("MetadataPort", "metadataPort", PORT),
-    Row("NATOutgoingAddress", "natOutgoingAddress", TEXT, since=0),
+    Row("NATOutgoingAddress", "natOutgoingAddress", IPV4, since=0),
     Row("NATOutgoingExclusions", "natOutgoingExclusions", _words("IPPoolsOnly IPPoolsAndHostIPs"), since=30),
     Row("NATPortRange", "natPortRange", PORT_RANGE, since=0),
     Row("NFTablesMode", "nftablesMode", _words("Disabled Enabled Auto"), since=29),
@@ -325,6 +328,9 @@ NEVER_NONE = {
 }
 # Set by calico/node or the formula itself, and therefore no settings: FelixHostname, Etcd….
 
+# With what the names of workloads' interfaces begin where nothing is set.
+WORKLOADS = "cali"
+
 _BY_NAME = {row.name.lower(): row for row in ROWS}
 _BY_NAME.update((row.field.lower(), row) for row in ROWS if row.field)
 
@@ -337,6 +343,21 @@ def names(major, minor):
 def row(name):
     """The :class:`Row` of a parameter or of a field of FelixConfiguration, in any case, or None."""
     return _BY_NAME.get(name.lower()) if isinstance(name, str) else None
+
+
+def interface_prefixes(settings):
+    """
+    With what the names of the interfaces begin that Felix takes for workloads' (tuple of text).
+
+    settings
+        Finished settings: the node's own go before those for the whole cluster.
+    """
+    wanted = row("InterfacePrefix")
+    found = settings["felix"].get(wanted.name)
+    for name, value in settings["network"]["felix"].items():
+        if not found and row(name) is wanted:
+            found = value
+    return tuple(part for part in str(found or WORKLOADS).split(",") if part)
 
 
 def problem(name, value, major, minor):

@@ -12,6 +12,7 @@ import ipaddress
 import re
 
 import calico_container
+import calico_felix
 import calico_migration
 import calico_pem
 import calico_regex
@@ -769,7 +770,8 @@ def _network_manager(situation):
     told = situation.fact("network_manager")
     if told is None:
         return []
-    wanted = {"cali*": "cali0123456789a"}
+    prefixes = str(situation.felix("InterfacePrefix") or calico_felix.WORKLOADS).split(",")
+    wanted = {prefix + "*": prefix + "0123456789a" for prefix in prefixes}
     wanted.update((TUNNEL_MTU[wrapping][1],) * 2 for wrapping in situation.wrappings)
     left = [shown for shown, name in wanted.items() if not any(_covers(item, name) for item in told)]
     if not left:
@@ -787,7 +789,7 @@ def _covers(item, name):
     if kind == "interface-name":
         return name == pattern[1:] if pattern.startswith("=") else fnmatch.fnmatchcase(name, pattern)
     if kind in ("type", "driver"):
-        if name.startswith("cali"):
+        if name not in [tunnel for _setting, tunnel in TUNNEL_MTU.values()]:
             return pattern == "veth"
         return pattern in (("ip-tunnel", "ipip") if name == "tunl0" else (name.split(".")[0].split("-")[0],))
     return False

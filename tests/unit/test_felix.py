@@ -134,6 +134,13 @@ def test_values_that_felix_does_not_take(name, value, accepted):
         ("IptablesMarkMask", "0x1", False),
         ("InterfacePrefix", "cali,tap", True),
         ("VXLANMTU", -1, False),
+        ("HealthHost", "localhost", True),
+        ("NATOutgoingAddress", "10.0.0.1", True),
+        ("NATOutgoingAddress", "10.0.0.1/24", False),
+        ("DeviceRouteSourceAddressIPv6", "fd00::1", True),
+        ("DeviceRouteSourceAddressIPv6", "10.0.0.1", False),
+        ("IptablesNATOutgoingInterfaceFilter", "eth+", True),
+        ("IptablesNATOutgoingInterfaceFilter", "eth0,eth1", False),
     ],
 )
 def test_values_of_calico_3(name, value, taken):
@@ -202,3 +209,18 @@ def test_durations_are_spelt_as_the_api_prints_them(given, printed, text):
     assert forms.Duration().write(given) == printed
     assert forms.Duration().text(given) == text
     assert forms.Duration().write(printed) == printed
+
+
+@pytest.mark.parametrize(
+    ("own", "of_all", "prefixes"),
+    [
+        ({}, {}, ("cali",)),
+        ({"InterfacePrefix": "cali,tap"}, {}, ("cali", "tap")),
+        ({}, {"InterfacePrefix": "tap"}, ("tap",)),
+        ({}, {"interfacePrefix": "tap,cali"}, ("tap", "cali")),
+        ({"InterfacePrefix": "tap"}, {"interfacePrefix": "cali"}, ("tap",)),
+        ({"InterfacePrefix": ""}, {"interfacePrefix": None}, ("cali",)),
+    ],
+)
+def test_the_beginnings_of_workloads_interfaces(own, of_all, prefixes):
+    assert felix.interface_prefixes({"felix": own, "network": {"felix": of_all}}) == prefixes

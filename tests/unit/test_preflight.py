@@ -804,6 +804,14 @@ def test_network_manager(given, told, left):
     assert found == seen
 
 
+def test_network_manager_and_interfaces_of_another_name():
+    given = settings(felix__InterfacePrefix="cali,tap")
+    seen = "it runs and may take over tap*"
+    found = facts(network_manager=["interface-name:cali*"])
+    assert judge(given, found) == [("warning", "NetworkManager", seen)]
+    assert judge(given, facts(network_manager=["type:veth"])) == []
+
+
 # --- before the host -------------------------------------------------------------------------------
 
 

@@ -41,6 +41,8 @@ OWNED_VARIABLES = {
     **_CLIENT,
     **{"CALICO_" + name: path for name, path in _CLIENT.items()},
     "NODENAME": "node:name",
+    # What it takes where there is no NODENAME, before the host's own name.
+    "HOSTNAME": "node:name",
     # Elsewhere, neither the start nor the health check finds the name.
     "CALICO_NODENAME_FILE": "node:name",
     "IP": "node:ip",
@@ -75,6 +77,24 @@ OWNED_VARIABLES = {
     "FELIX_ETCDCERTFILE": "etcd:tls:cert",
     "FELIX_ETCDKEYFILE": "etcd:tls:key",
 }
+_FELIX = "FELIX_"
+# Felix of 2.6 reads etcd itself; whatever else decides how is no setting of anybody's.
+_FELIX_ETCD = _FELIX + "ETCD"
+
+
+def owner(variable, felix):
+    """
+    The setting that decides a variable of the container (text), or None.
+
+    felix
+        The names that Felix of this release knows. It reads its variables in any case.
+    """
+    name = variable.upper() if variable.upper().startswith(_FELIX) else variable
+    if name in OWNED_VARIABLES:
+        return OWNED_VARIABLES[name]
+    if name.startswith(_FELIX_ETCD):
+        return OWNED_VARIABLES["FELIX_ETCDENDPOINTS"]
+    return next(("felix:" + known for known in felix if name == _FELIX + known.upper()), None)
 
 
 def certificate_paths(settings):

@@ -6,6 +6,7 @@ Calico is the form of its values, never which release has them. Pure: no Salt, n
 """
 
 import ipaddress
+import posixpath
 import re
 
 import calico_problems
@@ -134,6 +135,17 @@ def archive(value):
     return value
 
 
+def is_global(address):
+    """Whether calico/node would take an address (an object of :mod:`ipaddress`) for a node's."""
+    return not (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address == ipaddress.IPv4Address("255.255.255.255")
+    )
+
+
 def address(family):
     """
     An address of one family, with or without prefix length; '' keeps what is registered.
@@ -149,10 +161,14 @@ def address(family):
             interface = ipaddress.ip_interface(value if isinstance(value, str) else None)
         except ValueError:
             raise Refused(accepted) from None
-        if interface.version != family or interface.ip.is_unspecified or interface.ip.is_multicast:
+        if interface.version != family:
             raise Refused(accepted)
         if "%" in value:
             raise Refused(accepted + ", without a zone")
+        if not re.fullmatch(r"[^/]+(/[0-9]{1,3})?", value) or not interface.network.prefixlen:
+            raise Refused(accepted + " (the prefix is the number of its bits, such as /24)")
+        if not is_global(interface.ip) or getattr(interface.ip, "ipv4_mapped", None):
+            raise Refused(accepted + ": one that other nodes reach")
         return value
 
     return check
@@ -216,6 +232,8 @@ def mount(value):
     if (
         len(parts) not in (2, 3)
         or not all(_PATH.fullmatch(part) for part in parts[:2])
+        # No runtime mounts anything at the container's root.
+        or posixpath.normpath(parts[1]).strip("/") == ""
         or (len(parts) == 3 and parts[2] not in ("ro", "rw"))
     ):
         raise Refused("/host/path:/container/path with :ro or :rw where wanted, plain characters")

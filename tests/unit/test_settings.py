@@ -185,6 +185,10 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
         (given(mounts=["/a"]), "calico:mounts:0", "/host"),
         (given(mounts=["/a:/b %i"]), "calico:mounts:0", "plain"),
         (given(mounts=["/a:/b:shared"]), "calico:mounts:0", ":ro"),
+        *(
+            (given(mounts=["/a:" + root]), "calico:mounts:0", "/container/path")
+            for root in ("/", "//", "/.", "/x/..")
+        ),
         (given(cni__mtu=0), "calico:cni:mtu", "576"),
         (given(cni__mtu="1500"), "calico:cni:mtu", "whole number"),
         (given(cni__mtu=True), "calico:cni:mtu", "whole number"),
@@ -258,6 +262,14 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
         (given(datastore="kubernetes"), "calico:datastore", "etcdv2 with version v2.6.2"),
         (given(node__name="a..b"), "calico:node:name", "lower-case"),
         (given(mounts=["/a:/lib/modules"]), "calico:mounts:0", "nothing else"),
+        *(
+            (given(mounts=["/a:/x", "/b:" + path]), "calico:mounts:1", "nothing else")
+            for path in ("/x", "/x:ro", "/x/", "//x", "/x/.", "/./x", "/y/../x")
+        ),
+        *(
+            (given(mounts=["/lib/modules:" + path]), "calico:mounts:0", "nothing else")
+            for path in ("/lib/modules:ro", "/lib//modules/", "//lib/modules")
+        ),
         (given(ready__timeout=0), "calico:ready:timeout", "whole number"),
         (given(ready__absent_nodes="node1"), "calico:ready:absent_nodes", "a list"),
         (given(clean__datastore=1), "calico:clean:datastore", "true or false"),

@@ -233,9 +233,10 @@ def candidates(situation, family):
     None where that cannot be told. Source: the methods as calico/node documents them.
     """
     word, _, argument = method(situation, family).partition("=")
+    # It goes through the interfaces from the last one to the first.
     found = [
         (link, entry)
-        for link in situation.links
+        for link in reversed(situation.links)
         for entry in link["addresses"]
         if entry["family"] == family and _is_global(entry["address"])
     ]
@@ -280,10 +281,7 @@ def is_address(text, family):
 
 
 def _is_global(address):
-    address = ipaddress.ip_address(address)
-    return not (
-        address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    )
+    return calico_values.is_global(ipaddress.ip_address(address))
 
 
 def places(pairs):
@@ -295,12 +293,17 @@ def places(pairs):
     return list(found.values())
 
 
+def of_containers(link):
+    """Whether an interface is for containers or a tunnel: alike on many hosts, and no way to any of them."""
+    # 2.6 itself does not leave out all of them.
+    return _matches(link["name"], calico_generations.GENERATIONS["v3"]["internal_interfaces"])
+
+
 def own_addresses(situation, family):
     """The host's addresses of this family, without those of containers and tunnels: [(interface, entry)]."""
-    internal = situation.tables["internal_interfaces"]
     return [
         (link, entry)
         for link in situation.links
         for entry in link["addresses"]
-        if entry["family"] == family and _is_global(entry["address"]) and not _matches(link["name"], internal)
+        if entry["family"] == family and _is_global(entry["address"]) and not of_containers(link)
     ]

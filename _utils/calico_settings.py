@@ -309,7 +309,7 @@ def _felix(given, settings, problems):
 def _check_env(settings, problems):
     felix = calico_felix.names(settings["major"], settings["minor"])
     for name, value in (settings["env"] or {}).items():
-        owner = calico_container.owner(name, felix)
+        owner = calico_container.owner(name, settings["datastore"], felix)
         if owner:
             accepted = "nothing here: set %s:%s instead" % (ROOT, owner)
             problems.append(problem("%s:env:%s" % (ROOT, name), value, accepted, secret=is_secret(name)))

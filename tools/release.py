@@ -73,7 +73,10 @@ def settings_md():
         "## Variables",
         "",
         "calico/node's variables that `env` does not take, as a setting decides them. The variables of",
-        "Felix are not taken either: `felix` has them.",
+        "Felix are not taken either, in any case: `felix` has them; nor `FELIX_ETCD…`. With the datastore",
+        "kubernetes these are the kubeconfig's: "
+        + ", ".join("`%s`" % name for name in calico_container.KUBERNETES_VARIABLES)
+        + ".",
         "",
         *_table(
             ("variable", "setting"),

@@ -42,6 +42,7 @@ HELPERS = (
     "calico_generations",
     "calico_hold",
     "calico_host",
+    "calico_iproute",
     "calico_kernel",
     "calico_kinds",
     "calico_metrics",
@@ -55,6 +56,7 @@ HELPERS = (
     "calico_problems",
     "calico_ready",
     "calico_rearrange",
+    "calico_regex",
     "calico_registration",
     "calico_removal",
     "calico_resources",
@@ -86,6 +88,7 @@ import calico_diagnostics  # noqa: E402
 import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
 import calico_families  # noqa: E402
+import calico_felix  # noqa: E402
 import calico_generations  # noqa: E402
 import calico_hold  # noqa: E402
 import calico_host  # noqa: E402
@@ -619,10 +622,19 @@ def _check_runtime(checked):
     findings = calico_preflight.of_runtime(checked, version, present, archive)
     if not _runs_calico_node(checked["runtime"]):
         findings.extend(calico_preflight.of_another_runtime(checked, list(filter(_runs_calico_node, others))))
+    findings.extend(_check_service(checked))
     findings.extend(calico_preflight.of_mounts(checked, os.path.exists))
     if root:
         findings.extend(calico_preflight.of_image_room(calico_probe.room(root), archive))
     return findings
+
+
+def _check_service(checked):
+    """The unit that calico-node's own depends on."""
+    fault = calico_probe.unit_fault(checked["service"]) if checked["service"] else None
+    known = calico_runtimes.RUNTIMES[checked["runtime"]]["other_services"] if fault else ()
+    running = [name for name in known if name != checked["service"] and calico_host.processes_of(name)]
+    return calico_preflight.of_service(checked, fault, running)
 
 
 def _runs_calico_node(runtime):
@@ -1088,6 +1100,13 @@ def _looked_for():
     return checked["node"]["backend"], calico_container.health(calico_container.environment(checked))
 
 
+def _workload_prefixes():
+    try:
+        return calico_felix.interface_prefixes(_settings())
+    except CommandExecutionError:
+        return (calico_felix.WORKLOADS,)
+
+
 def _felix(health):
     """What Felix says of itself; neither live nor ready (None) where it cannot be asked."""
     if health["off"]:
@@ -1209,13 +1228,14 @@ def routes():
 
         salt '*' calico.routes
     """
-    found = _host_reading(calico_host.kernel_routes)
+    found = _host_reading(calico_host.kernel_routes, prefixes=_workload_prefixes())
     return {"routes": found, "blocks": calico_host.blocks(found)}
 
 
 def interfaces():
     """
-    The interfaces that Calico made on this host: workloads' (``cali…``) and tunnels (``tunl0``, …).
+    The interfaces that Calico made on this host: workloads' (``cali…``, or what Felix' ``InterfacePrefix``
+    says) and tunnels (``tunl0``, …).
 
     Returns a list of dicts: name, state, mtu (bytes), mac, addresses.
 
@@ -1225,7 +1245,7 @@ def interfaces():
 
         salt '*' calico.interfaces
     """
-    return _host_reading(calico_host.interfaces)
+    return _host_reading(calico_host.interfaces, prefixes=_workload_prefixes())
 
 
 def sockets(port=179):
@@ -2057,10 +2077,11 @@ def _ready_now(checked, cluster, own, exact=False, steady=None):
         absent = set(checked["ready"]["absent_nodes"])
         blocks = calico_ready.blocks_to_learn(cluster, name, sessions, backend, absent)
     families = sorted({6 if ":" in block["cidr"] else 4 for block in blocks})
+    prefixes = calico_felix.interface_prefixes(checked)
     rows = []
     try:
         for family in families:
-            rows.extend(calico_host.kernel_routes(family=family))
+            rows.extend(calico_host.kernel_routes(family=family, prefixes=prefixes))
     except calico_host.HostError as err:
         # A busy host may have no answer in time; the next look has.
         look["errors"].append("the kernel's routes cannot be read: %s" % err)

@@ -45,6 +45,8 @@ OWNED_VARIABLES = {
     **_CLIENT,
     **{"CALICO_" + name: path for name, path in _CLIENT.items()},
     "NODENAME": "node:name",
+    # What it takes where there is no NODENAME, before the host's own name.
+    "HOSTNAME": "node:name",
     # Elsewhere, neither the start nor the health check finds the name.
     "CALICO_NODENAME_FILE": "node:name",
     "IP": "node:ip",
@@ -79,6 +81,40 @@ OWNED_VARIABLES = {
     "FELIX_ETCDCERTFILE": "etcd:tls:cert",
     "FELIX_ETCDKEYFILE": "etcd:tls:key",
 }
+# Variables that go before what the kubeconfig says, where that is the way to the datastore.
+KUBERNETES_VARIABLES = (
+    "K8S_API_ENDPOINT",
+    "K8S_CERT_FILE",
+    "K8S_KEY_FILE",
+    "K8S_CA_FILE",
+    "K8S_API_TOKEN",
+    "K8S_TOKEN",
+    "K8S_INSECURE_SKIP_TLS_VERIFY",
+    "K8S_CURRENT_CONTEXT",
+)
+_FELIX = "FELIX_"
+# Felix of 2.6 reads etcd itself; whatever else decides how is no setting of anybody's.
+_FELIX_ETCD = _FELIX + "ETCD"
+
+
+def owner(variable, datastore, felix):
+    """
+    The setting that decides a variable of the container (text), or None.
+
+    datastore
+        What ``calico:datastore`` is (text).
+    felix
+        The names that Felix of this release knows. It reads its variables in any case.
+    """
+    name = variable.upper() if variable.upper().startswith(_FELIX) else variable
+    if name in OWNED_VARIABLES:
+        return OWNED_VARIABLES[name]
+    if datastore == "kubernetes" and name.replace("CALICO_", "", 1) in KUBERNETES_VARIABLES:
+        return OWNED_VARIABLES["KUBECONFIG"]
+    if name.startswith(_FELIX_ETCD):
+        return OWNED_VARIABLES["FELIX_ETCDENDPOINTS"]
+    return next(("felix:" + known for known in felix if name == _FELIX + known.upper()), None)
+
 
 # What calico/node looks at only where its datastore has no pool yet: once in a cluster's life. A running
 # container makes no use of it, so that no restart is owed where it differs.
@@ -247,7 +283,7 @@ def unit(settings):
     """
     runtime = calico_runtimes.RUNTIMES[settings["runtime"]]
     return {
-        "service": runtime["service"],
+        "service": settings["service"],
         "remove": list(runtime["remove"]),
         "directories": [] if runtime["makes_directories"] else directories(settings),
     }

@@ -21,11 +21,23 @@ NUMBER = calico_forms.Number()
 PORT = calico_forms.Number(0, 65535)
 SECONDS = calico_forms.Duration("s")
 MILLIS = calico_forms.Duration("ms")
-MARK = calico_forms.Mark()
+MTU = calico_forms.Number(0, 65535)
+MARK = calico_forms.Mark(2)
 TEXT = calico_forms.FreeText()
+REGEX = calico_forms.Regex()
+INTERFACES = calico_forms.Interfaces()
+PREFIXES = calico_forms.InterfacePrefixes()
 TEXTS = calico_forms.CommaList(calico_forms.Text())
 NETWORKS = calico_forms.CommaList(calico_forms.AddressOrNetwork())
 HOST_PORTS = calico_forms.CommaList(calico_forms.HostPort())
+IPV4 = calico_forms.Address(4)
+IPV6 = calico_forms.Address(6)
+INTERFACE = calico_forms.Matching("[a-zA-Z0-9:._+-]{1,15}", "an interface's name such as eth0 or eth+")
+# Such as Felix of 2.6 has them.
+MARK_OF_2_6 = calico_forms.Mark(8)
+HOST_PORTS_OF_2_6 = calico_forms.CommaList(calico_forms.HostPort(networks=False))
+HOST = calico_forms.Matching("[a-zA-Z0-9_.-]+", "a host's name or address")
+AUTHORITY = calico_forms.Matching("[^:/]+:[0-9]+", "a host and a port such as typha.example.org:5473")
 PORT_RANGE = calico_forms.PortRange()
 PORT_RANGES = calico_forms.CommaList(calico_forms.PortRange())
 PAIRS = calico_forms.Pairs()
@@ -43,6 +55,8 @@ class Row:
         The first minor release of Calico 3 that knows it; None for those that 2.6 knows.
     until
         The last minor release of Calico 3 that knows it, or :data:`ONLY_2_6`; None for no end.
+    form
+        The form of its values; ``of_2_6`` is that of 2.6, where it is another one.
     """
 
     name: str
@@ -50,6 +64,11 @@ class Row:
     form: calico_forms.Plain
     since: Optional[int] = None
     until: Optional[int] = None
+    of_2_6: Optional[calico_forms.Plain] = None
+
+    def form_of(self, major, minor):
+        """The form of its values in this release."""
+        return (self.of_2_6 if (major, minor) == V1 else None) or self.form
 
     def known(self, major, minor):
         """Whether Felix of this release knows the setting."""
@@ -63,6 +82,7 @@ def _words(text):
 
 
 LEVEL = _words("Trace Debug Info Warning Error Fatal")
+LEVEL_OF_2_6 = _words("Debug Info Warning Error Fatal")
 
 # Where it is not known since when a setting of Calico 3 has been there, the row is generous.
 ROWS = (
@@ -79,8 +99,8 @@ ROWS = (
     Row("BPFConntrackLogLevel", "bpfConntrackLogLevel", _words("Off Debug"), since=30),
     Row("BPFConntrackTimeouts", "bpfConntrackTimeouts", STRUCTURE, since=30),
     Row("BPFDSROptoutCIDRs", "bpfDSROptoutCIDRs", NETWORKS, since=26),
-    Row("BPFDataIfacePattern", "bpfDataIfacePattern", TEXT, since=13),
-    Row("BPFDisableGROForIfaces", "bpfDisableGROForIfaces", TEXT, since=28),
+    Row("BPFDataIfacePattern", "bpfDataIfacePattern", REGEX, since=13),
+    Row("BPFDisableGROForIfaces", "bpfDisableGROForIfaces", REGEX, since=28),
     Row("BPFDisableUnprivileged", "bpfDisableUnprivileged", FLAG, since=13),
     Row("BPFEnabled", "bpfEnabled", FLAG, since=13),
     Row("BPFEnforceRPF", "bpfEnforceRPF", _words("Disabled Strict Loose"), since=24),
@@ -101,7 +121,7 @@ ROWS = (
     Row("BPFKubeProxyHealthzPort", "bpfKubeProxyHealthzPort", NUMBER, since=30),
     Row("BPFKubeProxyIptablesCleanupEnabled", "bpfKubeProxyIptablesCleanupEnabled", FLAG, since=13),
     Row("BPFKubeProxyMinSyncPeriod", "bpfKubeProxyMinSyncPeriod", SECONDS, since=13),
-    Row("BPFL3IfacePattern", "bpfL3IfacePattern", TEXT, since=25),
+    Row("BPFL3IfacePattern", "bpfL3IfacePattern", REGEX, since=25),
     Row("BPFLogFilters", "bpfLogFilters", PAIRS, since=26),
     Row("BPFLogLevel", "bpfLogLevel", _words("Off Info Debug"), since=13),
     Row("BPFMaglevMaxEndpointsPerService", "bpfMaglevMaxEndpointsPerService", NUMBER, since=31),
@@ -133,7 +153,7 @@ ROWS = (
     Row("DebugBPFCgroupV2", None, TEXT, since=13),
     Row("DebugCPUProfilePath", None, TEXT, since=0),
     Row("DebugDisableLogDropping", "debugDisableLogDropping", FLAG),
-    Row("DebugHost", "debugHost", STRUCTURE, since=26),
+    Row("DebugHost", "debugHost", TEXT, since=26),
     Row("DebugMemoryProfilePath", "debugMemoryProfilePath", TEXT),
     Row("DebugPanicAfter", None, SECONDS, since=22),
     Row("DebugPort", "debugPort", PORT, since=26),
@@ -143,16 +163,16 @@ ROWS = (
     Row("DebugSimulateDataplaneHangAfter", "debugSimulateDataplaneHangAfter", SECONDS),
     Row("DefaultEndpointToHostAction", "defaultEndpointToHostAction", _words("Drop Accept Return")),
     Row("DeviceRouteProtocol", "deviceRouteProtocol", NUMBER, since=0),
-    Row("DeviceRouteSourceAddress", "deviceRouteSourceAddress", TEXT, since=0),
-    Row("DeviceRouteSourceAddressIPv6", "deviceRouteSourceAddressIPv6", TEXT, since=0),
+    Row("DeviceRouteSourceAddress", "deviceRouteSourceAddress", IPV4, since=0),
+    Row("DeviceRouteSourceAddressIPv6", "deviceRouteSourceAddressIPv6", IPV6, since=0),
     Row("DisableConntrackInvalidCheck", "disableConntrackInvalidCheck", FLAG),
-    Row("DropActionOverride", None, TEXT, until=ONLY_2_6),
+    Row("DropActionOverride", None, _words("Drop Accept LOG-and-DROP LOG-and-ACCEPT"), until=ONLY_2_6),
     Row("EndpointReportingDelaySecs", "endpointReportingDelay", SECONDS),
     Row("EndpointReportingEnabled", "endpointReportingEnabled", FLAG),
     Row("EndpointStatusPathPrefix", "endpointStatusPathPrefix", TEXT, since=28),
     Row("ExternalNodesCIDRList", "externalNodesList", NETWORKS, since=0),
-    Row("FailsafeInboundHostPorts", "failsafeInboundHostPorts", HOST_PORTS),
-    Row("FailsafeOutboundHostPorts", "failsafeOutboundHostPorts", HOST_PORTS),
+    Row("FailsafeInboundHostPorts", "failsafeInboundHostPorts", HOST_PORTS, of_2_6=HOST_PORTS_OF_2_6),
+    Row("FailsafeOutboundHostPorts", "failsafeOutboundHostPorts", HOST_PORTS, of_2_6=HOST_PORTS_OF_2_6),
     Row("FeatureDetectOverride", "featureDetectOverride", TEXT, since=13),
     Row("FeatureGates", "featureGates", TEXT, since=24),
     Row("FloatingIPs", "floatingIPs", _words("Enabled Disabled"), since=22),
@@ -166,7 +186,7 @@ ROWS = (
     Row("GoMaxProcs", "goMaxProcs", NUMBER, since=28),
     Row("GoMemoryLimitMB", "goMemoryLimitMB", NUMBER, since=28),
     Row("HealthEnabled", "healthEnabled", FLAG),
-    Row("HealthHost", "healthHost", STRUCTURE, since=2),
+    Row("HealthHost", "healthHost", TEXT, since=2),
     Row("HealthPort", "healthPort", PORT),
     Row("HealthTimeoutOverrides", "healthTimeoutOverrides", STRUCTURE, since=24),
     Row("IPForwarding", "ipForwarding", _words("Enabled Disabled"), since=29),
@@ -178,11 +198,11 @@ ROWS = (
     Row("IPv6VXLANTunnelAddr", None, TEXT, since=23),
     # Felix needs it no more since 3.12 (projectcalico/felix#2189).
     Row("IgnoreLooseRPF", None, FLAG, until=11),
-    Row("InterfaceExclude", "interfaceExclude", TEXT),
-    Row("InterfacePrefix", "interfacePrefix", TEXT),
+    Row("InterfaceExclude", "interfaceExclude", INTERFACES),
+    Row("InterfacePrefix", "interfacePrefix", PREFIXES),
     Row("InterfaceRefreshInterval", "interfaceRefreshInterval", SECONDS, since=0),
     Row("IpInIpEnabled", "ipipEnabled", FLAG),
-    Row("IpInIpMtu", "ipipMTU", NUMBER),
+    Row("IpInIpMtu", "ipipMTU", MTU),
     Row("IpInIpTunnelAddr", None, TEXT, since=0),
     Row("IpsetsRefreshInterval", "ipsetsRefreshInterval", SECONDS),
     Row("IptablesAllowAction", None, _words("Accept Return"), until=ONLY_2_6),
@@ -193,8 +213,8 @@ ROWS = (
     Row("IptablesLockProbeIntervalMillis", "iptablesLockProbeInterval", MILLIS),
     Row("IptablesLockTimeoutSecs", "iptablesLockTimeout", SECONDS, until=28),
     Row("IptablesMangleAllowAction", "iptablesMangleAllowAction", _words("Accept Return")),
-    Row("IptablesMarkMask", "iptablesMarkMask", MARK),
-    Row("IptablesNATOutgoingInterfaceFilter", "iptablesNATOutgoingInterfaceFilter", TEXT, since=0),
+    Row("IptablesMarkMask", "iptablesMarkMask", MARK, of_2_6=MARK_OF_2_6),
+    Row("IptablesNATOutgoingInterfaceFilter", "iptablesNATOutgoingInterfaceFilter", INTERFACE, since=0),
     Row("IptablesPostWriteCheckIntervalSecs", "iptablesPostWriteCheckInterval", SECONDS),
     Row("IptablesRefreshInterval", "iptablesRefreshInterval", SECONDS),
     Row("Ipv6Support", "ipv6Support", FLAG),
@@ -204,17 +224,17 @@ ROWS = (
     Row("LiveMigrationRouteConvergenceTime", "liveMigrationRouteConvergenceTime", SECONDS, since=32),
     Row("LogActionRateLimit", "logActionRateLimit", TEXT, since=31),
     Row("LogActionRateLimitBurst", "logActionRateLimitBurst", NUMBER, since=31),
-    Row("LogDebugFilenameRegex", "logDebugFilenameRegex", TEXT, since=0),
+    Row("LogDebugFilenameRegex", "logDebugFilenameRegex", REGEX, since=0),
     Row("LogFilePath", "logFilePath", TEXT),
     Row("LogPrefix", "logPrefix", TEXT),
-    Row("LogSeverityFile", "logSeverityFile", LEVEL),
-    Row("LogSeverityScreen", "logSeverityScreen", LEVEL),
-    Row("LogSeveritySys", "logSeveritySys", LEVEL),
-    Row("MTUIfacePattern", "mtuIfacePattern", TEXT, since=0),
+    Row("LogSeverityFile", "logSeverityFile", LEVEL, of_2_6=LEVEL_OF_2_6),
+    Row("LogSeverityScreen", "logSeverityScreen", LEVEL, of_2_6=LEVEL_OF_2_6),
+    Row("LogSeveritySys", "logSeveritySys", LEVEL, of_2_6=LEVEL_OF_2_6),
+    Row("MTUIfacePattern", "mtuIfacePattern", REGEX, since=0),
     Row("MaxIpsetSize", "maxIpsetSize", NUMBER),
-    Row("MetadataAddr", "metadataAddr", TEXT),
+    Row("MetadataAddr", "metadataAddr", HOST),
     Row("MetadataPort", "metadataPort", PORT),
-    Row("NATOutgoingAddress", "natOutgoingAddress", TEXT, since=0),
+    Row("NATOutgoingAddress", "natOutgoingAddress", IPV4, since=0),
     Row("NATOutgoingExclusions", "natOutgoingExclusions", _words("IPPoolsOnly IPPoolsAndHostIPs"), since=30),
     Row("NATPortRange", "natPortRange", PORT_RANGE, since=0),
     Row("NFTablesMode", "nftablesMode", _words("Disabled Enabled Auto"), since=29),
@@ -254,7 +274,7 @@ ROWS = (
     Row("ServiceLoopPrevention", "serviceLoopPrevention", _words("Drop Reject Disabled"), since=17),
     Row("SidecarAccelerationEnabled", "sidecarAccelerationEnabled", FLAG, since=6),
     Row("StartupCleanupDelay", None, SECONDS, until=ONLY_2_6),
-    Row("TyphaAddr", None, TEXT),
+    Row("TyphaAddr", None, AUTHORITY),
     Row("TyphaCAFile", None, TEXT),
     Row("TyphaCN", None, TEXT),
     Row("TyphaCertFile", None, TEXT),
@@ -269,8 +289,8 @@ ROWS = (
     Row("UsageReportingIntervalSecs", "usageReportingInterval", SECONDS, since=0),
     Row("UseInternalDataplaneDriver", "useInternalDataplaneDriver", FLAG, since=0),
     Row("VXLANEnabled", "vxlanEnabled", FLAG, since=7),
-    Row("VXLANMTU", "vxlanMTU", NUMBER, since=7),
-    Row("VXLANMTUV6", "vxlanMTUV6", NUMBER, since=23),
+    Row("VXLANMTU", "vxlanMTU", MTU, since=7),
+    Row("VXLANMTUV6", "vxlanMTUV6", MTU, since=23),
     Row("VXLANPort", "vxlanPort", PORT, since=7),
     Row("VXLANTunnelMACAddr", None, TEXT, since=7),
     Row("VXLANTunnelMACAddrV6", None, TEXT, since=23),
@@ -284,8 +304,8 @@ ROWS = (
     Row("WireguardInterfaceNameV6", "wireguardInterfaceNameV6", TEXT, since=24),
     Row("WireguardListeningPort", "wireguardListeningPort", PORT, since=14),
     Row("WireguardListeningPortV6", "wireguardListeningPortV6", PORT, since=24),
-    Row("WireguardMTU", "wireguardMTU", NUMBER, since=14),
-    Row("WireguardMTUV6", "wireguardMTUV6", NUMBER, since=24),
+    Row("WireguardMTU", "wireguardMTU", MTU, since=14),
+    Row("WireguardMTUV6", "wireguardMTUV6", MTU, since=24),
     Row("WireguardPersistentKeepAlive", "wireguardKeepAlive", SECONDS, since=14),
     Row("WireguardRoutingRulePriority", "wireguardRoutingRulePriority", NUMBER, since=14),
     Row("WireguardThreadingEnabled", "wireguardThreadingEnabled", FLAG, since=29),
@@ -299,12 +319,17 @@ NEVER_NONE = {
     "DatastoreType",
     "DefaultEndpointToHostAction",
     "InterfacePrefix",
+    "IpInIpMtu",
     "IptablesFilterAllowAction",
     "IptablesMangleAllowAction",
     "IptablesMarkMask",
     "MaxIpsetSize",
+    "TyphaK8sNamespace",
 }
 # Set by calico/node or the formula itself, and therefore no settings: FelixHostname, Etcd….
+
+# With what the names of workloads' interfaces begin where nothing is set.
+WORKLOADS = "cali"
 
 _BY_NAME = {row.name.lower(): row for row in ROWS}
 _BY_NAME.update((row.field.lower(), row) for row in ROWS if row.field)
@@ -320,6 +345,21 @@ def row(name):
     return _BY_NAME.get(name.lower()) if isinstance(name, str) else None
 
 
+def interface_prefixes(settings):
+    """
+    With what the names of the interfaces begin that Felix takes for workloads' (tuple of text).
+
+    settings
+        Finished settings: the node's own go before those for the whole cluster.
+    """
+    wanted = row("InterfacePrefix")
+    found = settings["felix"].get(wanted.name)
+    for name, value in settings["network"]["felix"].items():
+        if not found and row(name) is wanted:
+            found = value
+    return tuple(part for part in str(found or WORKLOADS).split(",") if part)
+
+
 def problem(name, value, major, minor):
     """
     What would be accepted, where Felix would not take ``value`` from its environment; else None.
@@ -329,19 +369,21 @@ def problem(name, value, major, minor):
     found = row(name)
     if found is None or not found.known(major, minor) or value is None:
         return None
+    form = found.form_of(major, minor)
     if not isinstance(value, (str, int, float)):
-        return found.form.accepted if isinstance(found.form, calico_forms.Words) else "text or a number"
+        return form.accepted if isinstance(form, calico_forms.Words) else "text or a number"
     if not str(value).strip():
         return None
-    if str(value).strip().lower() == "none" and found.name not in NEVER_NONE:
-        return None
-    if isinstance(found.form, calico_forms.Duration):
+    if str(value).strip().lower() == "none":
+        return form.accepted if found.name in NEVER_NONE else None
+    if isinstance(form, calico_forms.Duration):
         # With a unit, it is for FelixConfiguration only.
         bare = str(value).replace(".", "", 1).isdigit() and not isinstance(value, bool)
-        return None if bare else "a number of " + ("seconds" if found.form.unit == "s" else "milliseconds")
-    if isinstance(found.form, (calico_forms.FreeText, calico_forms.Structure)):
+        return None if bare else "a number of " + ("seconds" if form.unit == "s" else "milliseconds")
+    # Free text may be anything, and of structures only the text of FelixConfiguration is known.
+    if type(form) in (calico_forms.FreeText, calico_forms.Structure):
         return None
-    return None if found.form.valid(found.form.read(value)) else found.form.accepted
+    return None if form.valid(form.read(value)) else form.accepted
 
 
 def gone_hint(name, major, minor):

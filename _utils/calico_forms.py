@@ -11,6 +11,7 @@ import functools
 import ipaddress
 import re
 
+import calico_regex
 import calico_selector
 import calico_topology
 
@@ -124,11 +125,12 @@ class Number(Plain):
 
 
 class Mark(Number):
-    """Bits of a packet's mark: a number, mostly written as 0xffff0000."""
+    """Bits of a packet's mark: a number, mostly written as 0xffff0000. Felix needs some of them."""
 
-    def __init__(self):
+    def __init__(self, bits):
         super().__init__(0, 0xFFFFFFFF)
-        self.accepted = "a mask such as 0xffff0000"
+        self.bits = bits
+        self.accepted = f"a mask of at least {bits} bits such as 0xffff0000"
 
     def read(self, value):
         if isinstance(value, str) and re.fullmatch("0[xX][0-9a-fA-F]{1,8}", value):
@@ -136,6 +138,9 @@ class Mark(Number):
         return super().read(value)
 
     write = read
+
+    def valid(self, word):
+        return super().valid(word) and bin(word).count("1") >= self.bits
 
     def text(self, word):
         number = self.read(word)
@@ -160,6 +165,57 @@ class FreeText(Text):
         return value
 
     write = read
+
+
+class Matching(FreeText):
+    """Text that a whole pattern matches."""
+
+    def __init__(self, pattern, accepted):
+        self.pattern = pattern
+        self.accepted = accepted
+
+    def valid(self, word):
+        return isinstance(word, str) and bool(re.fullmatch(self.pattern, word))
+
+
+class CommaText(FreeText):
+    """Text with commas, between which each part is judged as it is: Felix takes no blanks away."""
+
+    def valid(self, word):
+        return isinstance(word, str) and all(map(self.valid_part, word.split(",")))
+
+    def valid_part(self, part):
+        """Whether one part is accepted."""
+        return bool(part)
+
+
+class Regex(FreeText):
+    """A regular expression, as Go reads them."""
+
+    accepted = "a regular expression as Go reads them, such as ^(en|eth).*"
+
+    def valid(self, word):
+        return isinstance(word, str) and bool(word) and calico_regex.problem(word) is None
+
+
+class Interfaces(CommaText):
+    """Names of interfaces, and regular expressions between slashes, as text with commas."""
+
+    accepted = "names of interfaces or /regular expressions/ with commas, such as kube-ipvs0,/^vmbr/"
+
+    def valid_part(self, part):
+        if len(part) > 2 and part[0] == part[-1] == "/" and not re.search(r"\s", part):
+            return calico_regex.problem(part[1:-1]) is None
+        return bool(re.fullmatch("[a-zA-Z0-9_-]{1,15}", part))
+
+
+class InterfacePrefixes(CommaText):
+    """With what the names of workloads' interfaces begin, as text with commas."""
+
+    accepted = "beginnings of interfaces' names with commas, such as cali,tap"
+
+    def valid_part(self, part):
+        return bool(re.fullmatch("[a-zA-Z0-9_-]{1,15}", part))
 
 
 class Community(Text):
@@ -576,9 +632,12 @@ class Mapping(Plain):
 
 
 class HostPort(Plain):
-    """A port that stays open: tcp:22, or udp:10.0.0.0/8:68."""
+    """A port that stays open: tcp:22, or udp:10.0.0.0/8:68 where Felix knows ports of networks."""
 
-    accepted = "a port such as tcp:22 or tcp:10.0.0.0/8:22"
+    def __init__(self, networks=True):
+        self.networks = networks
+        self.accepted = "a port such as tcp:22" + (" or tcp:10.0.0.0/8:22" if networks else " or udp:53")
+
     _text = re.compile(r"(?:(tcp|udp|sctp):)?(?:(?:\[([^\]]+)\]|([0-9./]+)):)?([0-9]{1,5})", re.IGNORECASE)
 
     def read(self, value):
@@ -612,6 +671,8 @@ class HostPort(Plain):
         if not found or int(found.group(4)) > 65535:
             return False
         net = found.group(2) or found.group(3)
+        if not self.networks and (net or (found.group(1) or "").lower() == "sctp"):
+            return False
         return not net or network_of(net if "/" in net else net + "/0") is not None
 
     def text(self, word):
@@ -694,7 +755,9 @@ class Raw(Plain):
         return known if self._off(known) or not self.form.valid(known) else self.form.text(known)
 
     def valid(self, word):
-        return self._off(word) or self.form.valid(word)
+        if isinstance(word, str) and word.strip().lower() == "none":
+            return self.none
+        return self.form.valid(word)
 
     def _off(self, word):
         return self.none and isinstance(word, str) and word == "none"

@@ -32,7 +32,7 @@ def additions(text):
 
 def held(text):
     """How many copies there are, in what ``ip -json route show`` printed."""
-    return sum(route.get("metric") == METRIC for route in calico_host.json_rows(text, "dst"))
+    return sum(route.get("metric") == METRIC for route in calico_host.ip_rows(text, "dst"))
 
 
 def removal(family):
@@ -41,7 +41,7 @@ def removal(family):
 
 
 def _ways(text):
-    for route in calico_host.json_rows(text, "dst"):
+    for route in calico_host.ip_rows(text, "dst"):
         if route.get("protocol") not in _BIRD or route.get("type", "unicast") != "unicast":
             continue
         hops = route.get("nexthops") or [route]

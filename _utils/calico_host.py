@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+import calico_iproute
+
 # Beside the interfaces of workloads: those that carry traffic between hosts.
 TUNNELS = ("tunl0", "vxlan.calico", "vxlan-v6.calico", "wireguard.cali", "wg-v6.cali")
 # Who writes Calico's routes: BIRD, and Felix (80) with VXLAN. iproute2 may show BIRD as a number.
@@ -60,7 +62,7 @@ class HostError(Exception):
 
 def interfaces(prefixes=("cali",), timeout=5.0):
     """Return this host's Calico interfaces, see :func:`parse_interfaces`."""
-    text = run(["ip", "-json", "-details", "address", "show"], timeout)
+    text = ip(["-details", "address", "show"], timeout)
     return parse_interfaces(text, prefixes)
 
 
@@ -73,7 +75,7 @@ def parse_interfaces(text, prefixes=("cali",)):
     ``mac`` (None on a tunnel) and ``addresses`` (with prefix length).
     """
     found = []
-    for link in json_rows(text, "ifname"):
+    for link in ip_rows(text, "ifname"):
         name = link["ifname"]
         if not (name.startswith(tuple(prefixes)) or name in TUNNELS):
             continue
@@ -105,7 +107,7 @@ def kernel_routes(family=4, prefixes=("cali",), timeout=5.0):
 
 def routes_text(family=4, timeout=5.0):
     """What ``ip -json route show`` prints of this host's main table."""
-    return run(["ip", f"-{family}", "-json", "route", "show"], timeout)
+    return ip([f"-{family}", "route", "show"], timeout)
 
 
 def parse_routes(text, family=4, prefixes=("cali",)):
@@ -119,7 +121,7 @@ def parse_routes(text, family=4, prefixes=("cali",)):
     each.
     """
     found = []
-    for route in json_rows(text, "dst"):
+    for route in ip_rows(text, "dst"):
         hops = route.get("nexthops") or [route]
         protocol = {"12": "bird"}.get(route.get("protocol"), route.get("protocol", "boot"))
         workload = any(hop.get("dev", "").startswith(tuple(prefixes)) for hop in hops)
@@ -463,12 +465,34 @@ def run(argv, timeout, text=""):
     return done.stdout.decode("utf-8", "replace")
 
 
-def json_rows(text, key):
-    """Return the objects that ``ip -json`` printed; it leaves gaps ({}) for what it does not show."""
+def ip(words, timeout):
+    """What ``ip`` prints, with ``-json`` where it knows that; :func:`ip_rows` reads either."""
     try:
-        rows = json.loads(text) if text.strip() else []
-    except ValueError as err:
-        raise HostError("garbage", f"ip printed {text[:60]!r}, which is not JSON: {err}") from err
+        return run(["ip", "-json", *words], timeout)
+    except HostError as err:
+        if err.code is None:
+            raise
+    return run(["ip", *words], timeout)
+
+
+# How each kind of rows is told from what `ip` prints for people: by what all of them have.
+_PLAIN = {"ifname": calico_iproute.links, "dst": calico_iproute.routes}
+
+
+def ip_rows(text, key):
+    """
+    The objects in what :func:`ip` printed; it leaves gaps ({}) for what it does not show.
+
+    key
+        What each object has: ``ifname`` of interfaces, ``dst`` of routes.
+    """
+    try:
+        if text.lstrip()[:1] in ("[", "{"):
+            rows = json.loads(text)
+        else:
+            rows = _PLAIN[key](text)
+    except (IndexError, ValueError) as err:
+        raise HostError("garbage", f"ip printed {text[:60]!r}, which makes no sense: {err}") from err
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise HostError("garbage", f"ip printed {text[:60]!r}, which is no list of objects")
     return [row for row in rows if isinstance(row.get(key), str)]

@@ -168,7 +168,7 @@ _OF_SETTINGS = Field("name", "metadata/name", ConfigurationName(), immutable=Tru
 
 
 def _raw(row):
-    return Raw(row.form, row.name not in calico_felix.NEVER_NONE)
+    return Raw(row.form_of(*calico_felix.V1), row.name not in calico_felix.NEVER_NONE)
 
 
 def _bgp_fields(level):

@@ -12,8 +12,10 @@ import ipaddress
 import re
 
 import calico_container
+import calico_felix
 import calico_migration
 import calico_pem
+import calico_regex
 import calico_runtimes
 import calico_situation
 import calico_sources
@@ -54,6 +56,10 @@ CNI_FILES = ("10-calico.conf", "10-calico.conflist")
 META_PLUGINS = ("multus", "multus-shim")
 WAS_ITSELF = ", which this host was itself"
 OTHER_NAME = "where another host has this name, give this one another (calico:node:name)"
+# How many of a list are named.
+MANY = 3
+# The variable with which calico/node does not look whether another node has its address.
+NO_ADDRESS_CHECK = "DISABLE_NODE_IP_CHECK"
 # How far clocks may be apart, in seconds.
 SKEW = 30
 # Room for what the formula itself writes, and what an image takes once it is unpacked (bytes).
@@ -117,7 +123,10 @@ def of_settings(problems):
 
 
 def of_name(name):
-    """A node's name that Kubernetes and the CNI plugin would not find."""
+    """A node's name that Kubernetes and the CNI plugin would not find, or that every host has."""
+    if name.partition(".")[0] == "localhost":
+        do = "Set calico:node:name, or rename the host: two hosts of one name would write one entry in turns"
+        return [_warning("node name", "'%s' is the name of any host" % name, do)]
     if name == name.lower():
         return []
     do = "Set calico:node:name to '%s', or rename the host: Kubernetes and the CNI plugin look for lower case"
@@ -216,6 +225,24 @@ def of_no_runtime(settings, failure, others):
     do = "Install and start %s" % settings["runtime"]
     do += "".join(", or set calico:runtime to %s, which is here" % name for name in others)
     return [finding("container runtime", failure, do)]
+
+
+def of_service(settings, fault, others):
+    """
+    A unit that calico-node's own would wait for in vain.
+
+    fault
+        What :func:`calico_probe.unit_fault` says of ``calico:service`` (text), or None.
+    others
+        The names of units that run and may be the one that is meant.
+    """
+    service = settings["service"]
+    if not fault:
+        return []
+    seen = "%s is masked" % service if fault == "masked" else "there is no unit %s" % service
+    do = "Unmask it (systemctl unmask %s)" % service if fault == "masked" else "Install it"
+    do += "".join(", or set calico:service to %s, which runs" % name for name in others)
+    return [finding("calico:service", seen, do + ": calico-node's unit depends on it")]
 
 
 def of_another_runtime(settings, running):
@@ -490,24 +517,55 @@ def _addresses(situation):
             found.extend(_detected(situation, family, address))
         elif how in ("given", "kept") and situation.links:
             found.extend(_fixed(situation, family, how, address))
+            if how == "kept":
+                found.extend(_kept(situation, family, address))
         if how in ("given", "kept", "detected") and address:
-            found.extend(_prefix(situation, how, address, length))
+            found.extend(_prefix(situation, family, how, address, length))
             found.extend(_moved(situation, family, how, address))
     return found
 
 
 def _pools(situation):
-    """Workloads must not get the addresses of hosts, and a block of such a pool would cut the host off."""
+    """Workloads must not get the addresses of hosts, and a block of such a pool may cut hosts off."""
     found = []
-    for family in (4, 6):
-        _how, address, _length = situation.plan(family)
-        for pool in situation.settings["network"]["pools"] if address else ():
-            network = ipaddress.ip_network(pool["cidr"], strict=False)
-            if ipaddress.ip_address(address) in network:
-                seen = "%s holds this host's own address %s" % (network, address)
-                do = "Give a network that no host and nothing else has an address of"
-                found.append(finding("calico:network:pools", seen, do))
+    for pool in situation.settings["network"]["pools"]:
+        network = ipaddress.ip_network(pool["cidr"], strict=False)
+        holders = [] if pool["disabled"] else _hosts_in(situation, network)
+        if holders:
+            others = ", and %d more" % (len(holders) - MANY) if len(holders) > MANY else ""
+            seen = "%s holds %s%s" % (network, ", ".join(holders[:MANY]), others)
+            do = "Give a network that no host and nothing else has an address of"
+            found.append(_warning("calico:network:pools", seen, do))
     return found
+
+
+def _hosts_in(situation, network):
+    """Whose addresses lie in a network, in words: this host's, other nodes', etcd's."""
+    family = network.version
+    own = [entry["address"] for _link, entry in calico_situation.own_addresses(situation, family)]
+    planned = situation.plan(family)[1]
+    own = ([planned] if planned and planned not in own else []) + own
+    named = [("this host's own address", address) for address in own]
+    nodes = situation.cluster.nodes if situation.cluster else {}
+    named += [
+        ("node %s's address" % name, node["ipv%d" % family])
+        for name, node in sorted(nodes.items())
+        if name != situation.name
+    ]
+    hosts = [_host_of(url) for url in situation.settings["etcd"]["endpoints"] or ()]
+    named += [("etcd's address", host) for host in hosts]
+    return [
+        "%s %s" % (whose, address)
+        for whose, address in named
+        if address
+        and calico_situation.is_address(address, family)
+        and ipaddress.ip_address(address) in network
+    ]
+
+
+def _host_of(url):
+    """The host that a checked endpoint names."""
+    return url.partition("//")[2].rpartition(":")[0].strip("[]")
 
 
 def _own_ports(situation):
@@ -527,15 +585,46 @@ def _detected(situation, family, address):
         seen = "%s finds no IPv%d address" % (method, family)
         return [finding(setting, seen, "Set calico:node:%s, or another method: calico-node would end" % key)]
     places = calico_situation.places(calico_situation.candidates(situation, family))
+    strange = calico_situation.of_containers(places[0][0])
+    better = [pair for pair in places if not calico_situation.of_containers(pair[0])]
     # As it was chosen before, it will be chosen again.
-    if len(places) < 2 or calico_situation.registered_address(situation, family) == address:
+    chosen = calico_situation.registered_address(situation, family) == address
+    if not (strange and (better or _is_dockers(places[0][0]))) and (len(places) < 2 or chosen):
         return []
-    seen = "%s: would be %s, of %s" % (method, _shown(places[0]), ", ".join(map(_shown, places)))
-    do = "Set calico:node:%s, or a method that names the interface, such as interface=%s" % (
-        key,
-        re.escape(places[0][0]["name"]),
-    )
+    seen = "%s: would be %s" % (method, _shown(places[0]))
+    if len(places) > 1:
+        seen += ", of %s" % ", ".join(map(_shown, places))
+    do = "Set calico:node:%s" % key
+    if better:
+        name = re.escape(better[0][0]["name"])
+        do += ", or %s to one that names the interface, such as interface=^%s$" % (setting, name)
     return [_warning(setting, seen, do)]
+
+
+def _is_dockers(link):
+    """Whether docker itself has named an interface so."""
+    return bool(re.fullmatch("docker[0-9]*|br-[0-9a-f]{12}", link["name"]))
+
+
+def _kept(situation, family, address):
+    """An address that was detected once, on an interface of containers, while the host has another one."""
+    pair = calico_situation.link_of(situation, address)
+    if not pair or not calico_situation.of_containers(pair[0]):
+        return []
+    better = calico_situation.own_addresses(situation, family)
+    if not better:
+        return []
+    seen = "node %s is registered with %s, which is the one of %s, an interface of containers" % (
+        situation.name,
+        address,
+        pair[0]["name"],
+    )
+    do = "Set calico:node:%s to the address that other nodes reach, such as %s/%d" % (
+        "ip" if family == 4 else "ip6",
+        better[0][1]["address"],
+        better[0][1]["length"],
+    )
+    return [_warning("address of node %s" % situation.name, seen, do)]
 
 
 def _fixed(situation, family, how, address):
@@ -556,17 +645,27 @@ def _fixed(situation, family, how, address):
     return [finding("address of node %s" % situation.name, seen, do % key, level)]
 
 
-def _prefix(situation, how, address, length):
+def _prefix(situation, family, how, address, length):
     """Whether peers are in the same subnet is decided by this prefix."""
+    modes = [mode for (_wrapping, of), mode in situation.wrappings.items() if of == family]
+    if "crosssubnet" not in modes or how == "detected" or length is None:
+        return []
     pair = calico_situation.link_of(situation, address)
-    crossing = "crosssubnet" in situation.wrappings.values()
-    if not pair or not crossing or how == "detected" or length in (None, pair[1]["length"]):
+    actual = pair[1]["length"] if pair else None
+    single = how == "given" and length == {4: 32, 6: 128}[family]
+    if (actual == length and not single) or (actual is None and not single):
         return []
     whence = "given" if how == "given" else "registered"
-    actual = pair[1]["length"]
-    seen = "%s is %s with prefix /%d, %s has /%d" % (address, whence, length, pair[0]["name"], actual)
-    do = "Set calico:node:%s to %s/%d: pools with crosssubnet wrap what goes to another subnet"
-    do %= ("ip6" if ":" in address else "ip", address, actual)
+    seen = "%s is %s with prefix /%d" % (address, whence, length)
+    if actual == length or actual is None:
+        do = (
+            "Set calico:node:%s with the prefix of the nodes' subnet: pools with crosssubnet wrap all packets"
+        )
+        do %= "ip" if family == 4 else "ip6"
+    else:
+        seen += ", %s has /%d" % (pair[0]["name"], actual)
+        do = "Set calico:node:%s to %s/%d: pools with crosssubnet wrap what goes to another subnet"
+        do %= ("ip" if family == 4 else "ip6", address, actual)
     return [_warning("address of node %s" % situation.name, seen, do)]
 
 
@@ -610,22 +709,9 @@ def _taken(situation):
             )
             do = "Give this host another name (calico:node:name): two hosts would write one entry in turns"
             found.append(finding("node name", seen, do))
-    taken = [situation.plan(family)[1] for family in (4, 6)]
-    unknown = any(situation.plan(family)[0] is None for family in (4, 6))
-    own = [
-        entry["address"]
-        for family in (4, 6)
-        for _link, entry in calico_situation.own_addresses(situation, family)
-    ]
     old = situation.fact("nodename")
-    for other, node in situation.cluster.nodes.items():
-        for key in ("ipv4", "ipv6"):
-            address = node[key]
-            if other == name or not address or address not in (*taken, *own):
-                continue
-            # Which of this host's addresses it will be, is not always known.
-            level = "error" if address in taken or unknown else "warning"
-            found.append(_duplicate(name, other, address, old, level))
+    for family in (4, 6):
+        found.extend(_shared(situation, family, old))
     renamed = old and old != name and old in situation.cluster.nodes
     if renamed and not any(item["seen"].endswith(WAS_ITSELF) for item in found):
         seen = "'%s' when this host registered, '%s' now" % (old, name)
@@ -634,14 +720,43 @@ def _taken(situation):
     return found
 
 
-def _duplicate(name, other, address, old, level):
+def _shared(situation, family, old):
+    """Other nodes that are registered with the address that this one takes or may take; ``old``: our name."""
+    how, address, _length = situation.plan(family)
+    # The method decides which of this host's addresses count.
+    pairs = calico_situation.candidates(situation, family)
+    if pairs is None:
+        pairs = calico_situation.own_addresses(situation, family)
+    eligible = [entry["address"] for link, entry in pairs if not calico_situation.of_containers(link)]
+    found = []
+    for other, node in situation.cluster.nodes.items():
+        theirs = node["ipv%d" % family]
+        if other == situation.name or not theirs or theirs not in (address, *eligible):
+            continue
+        # Which of this host's addresses it will be, is not always known.
+        sure = theirs == address or how is None
+        found.append(_duplicate(situation, family, other, theirs, old, sure))
+    return found
+
+
+def _duplicate(situation, family, other, address, old, sure):
+    unchecked = situation.settings["env"].get(NO_ADDRESS_CHECK) == "true"
     seen = "%s is registered by node %s" % (address, other)
     if other == old:
         seen += WAS_ITSELF
-        do = "Set calico:node:name to '%s', or remove that node from the datastore"
+        do = "Set calico:node:name to '%s', or remove that node from the datastore" % other
     else:
-        do = "Give this host another one (calico:node:ip), or remove node %s from the datastore if it is gone"
-    return finding("address of node %s" % name, seen, do % other + ": calico-node would end at once", level)
+        do = "Give this host another one (calico:node:%s), or remove node %s from the datastore if it is gone"
+        do %= ("ip" if family == 4 else "ip6", other)
+    if unchecked:
+        do += (
+            ": calico-node would start nevertheless (%s), and one of the two is not reached"
+            % NO_ADDRESS_CHECK
+        )
+    else:
+        do += ": calico-node would end at once"
+    level = "error" if sure and not unchecked else "warning"
+    return finding("address of node %s" % situation.name, seen, do, level)
 
 
 def _strangers(situation):
@@ -726,9 +841,10 @@ def _auto_mtu(situation, link):
     """Felix finds the MTU out from interfaces whose names it knows."""
     pattern = situation.felix("MTUIfacePattern") or MTU_INTERFACES
     try:
-        if any(re.search(str(pattern), item["name"]) for item in situation.links):
-            return []
-    except re.error:
+        expression = calico_regex.compiled(str(pattern))
+    except calico_regex.RegexError:
+        return []
+    if expression is None or any(expression.search(item["name"]) for item in situation.links):
         return []
     seen = "matches none of this host's interfaces (%s has the node's address)" % link["name"]
     do = "Set it to ^%s, or calico:cni:mtu: Felix would not find the MTU out" % re.escape(link["name"])
@@ -756,7 +872,8 @@ def _network_manager(situation):
     told = situation.fact("network_manager")
     if told is None:
         return []
-    wanted = {"cali*": "cali0123456789a"}
+    prefixes = str(situation.felix("InterfacePrefix") or calico_felix.WORKLOADS).split(",")
+    wanted = {prefix + "*": prefix + "0123456789a" for prefix in prefixes}
     wanted.update((TUNNEL_MTU[wrapping][1],) * 2 for wrapping in situation.wrappings)
     left = [shown for shown, name in wanted.items() if not any(_covers(item, name) for item in told)]
     if not left:
@@ -774,7 +891,7 @@ def _covers(item, name):
     if kind == "interface-name":
         return name == pattern[1:] if pattern.startswith("=") else fnmatch.fnmatchcase(name, pattern)
     if kind in ("type", "driver"):
-        if name.startswith("cali"):
+        if name not in [tunnel for _setting, tunnel in TUNNEL_MTU.values()]:
             return pattern == "veth"
         return pattern in (("ip-tunnel", "ipip") if name == "tunl0" else (name.split(".")[0].split("-")[0],))
     return False

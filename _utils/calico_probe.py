@@ -89,7 +89,7 @@ def text(root, path):
 
 def links():
     """This host's interfaces, see :func:`parse_links`."""
-    return parse_links(calico_host.run(["ip", "-json", "address", "show"], 5.0))
+    return parse_links(calico_host.ip(["address", "show"], 5.0))
 
 
 def parse_links(shown):
@@ -99,7 +99,7 @@ def parse_links(shown):
     Each has name, mtu (bytes), and addresses: dicts of address, length (of the prefix) and family (4, 6).
     """
     found = []
-    for link in calico_host.json_rows(shown, "ifname"):
+    for link in calico_host.ip_rows(shown, "ifname"):
         addresses = [
             {
                 "address": str(ipaddress.ip_address(item["local"])),
@@ -332,6 +332,22 @@ def _contained(pid, proc):
         inside, outside = (os.stat("%s/%s/root/" % (proc, which)) for which in (pid, "self"))
         return (inside.st_dev, inside.st_ino) != (outside.st_dev, outside.st_ino)
     return False
+
+
+# --- units -----------------------------------------------------------------------------------------
+
+
+def unit_fault(unit, root="/", cgroups="/sys/fs/cgroup"):
+    """Why systemd would not start a unit: ``masked``, ``not-found``; None where it would or nobody knows."""
+    for directory in ("etc/systemd/system", "run/systemd/system"):
+        path = os.path.join(root, directory, unit)
+        if os.path.islink(path) and os.readlink(path) == os.devnull:
+            return "masked"
+    if calico_host.processes_of(unit, cgroups):
+        return None
+    shown = _told(lambda: calico_host.run(["systemctl", "show", "--property=LoadState", "--", unit], 5.0))
+    state = (shown or "").strip().partition("=")[2]
+    return state if state in ("masked", "not-found") else None
 
 
 # --- files of others -------------------------------------------------------------------------------

@@ -366,6 +366,8 @@ def _is_secret(name):
 # Pools ----------------------------------------------------------------------------------------
 
 LINK_LOCAL = {4: ipaddress.ip_network("169.254.0.0/16"), 6: ipaddress.ip_network("fe80::/10")}
+# What no host's own traffic can go to: the network itself, loopback, multicast.
+NOBODYS = {4: ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4"), 6: ("::/127", "ff00::/8")}
 BLOCK = {4: 26, 6: 122}
 BLOCK_SIZES = {4: (20, 32), 6: (116, 128)}
 
@@ -626,7 +628,7 @@ def _pool_problems(resource, generation, others, wrong):
             found.extend(_size_problems(network, block, generation))
     if network.overlaps(LINK_LOCAL[network.version]):
         found.append(_problem("cidr", str(network), f"a network outside {LINK_LOCAL[network.version]}"))
-    elif network.is_loopback or network.is_multicast:
+    elif any(network.overlaps(ipaddress.ip_network(taken)) for taken in NOBODYS[network.version]):
         found.append(_problem("cidr", str(network), "a network that workloads can have addresses of"))
     if network.version == 6 and word("ipip") != "never" and "ipip" not in wrong:
         found.append(_problem("ipip", word("ipip"), "never: IP-in-IP is not for IPv6 pools"))

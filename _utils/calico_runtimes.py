@@ -19,6 +19,13 @@ RUNTIMES = {
     "docker": {
         # What has to run before it can start a container; None where nothing has to.
         "service": "docker.service",
+        # What it is called where it came another way (Docker's old packages, CentOS, snap).
+        "other_services": (
+            "docker-engine.service",
+            "docker-latest.service",
+            "docker.io.service",
+            "snap.docker.dockerd.service",
+        ),
         # Options of `run` beside those that both have.
         "options": (),
         # Ends a container at once, without asking it to stop, and removes it.
@@ -39,6 +46,7 @@ RUNTIMES = {
     },
     "podman": {
         "service": None,
+        "other_services": (),
         "options": (
             # As docker has it with --net=host: the node's name is the host's, also after that was changed.
             "--uts=host",

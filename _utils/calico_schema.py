@@ -83,6 +83,13 @@ SETTINGS = (
         "the default.",
     ),
     Setting(
+        "service",
+        values.service_unit,
+        lambda settings: calico_runtimes.RUNTIMES[settings.get("runtime") or "docker"]["service"],
+        "The unit of docker, which calico-node's own depends on, where it has another name such as "
+        "`docker-engine.service` or `snap.docker.dockerd.service`. podman has none.",
+    ),
+    Setting(
         "datastore",
         values.one_of("etcdv2", "etcdv3", "kubernetes"),
         lambda settings: settings["_tables"]["datastores"][0],
@@ -136,7 +143,8 @@ SETTINGS = (
         values.autodetection,
         None,
         "How the IPv4 address is detected: first-found, can-reach=ADDRESS, interface=REGEX[,…], "
-        "skip-interface=REGEX[,…]; since 3.16 cidr=CIDR[,…], since 3.22 kubernetes-internal-ip.",
+        "skip-interface=REGEX[,…]; since 3.16 cidr=CIDR[,…], since 3.22 kubernetes-internal-ip. REGEX is a "
+        "regular expression of Go's, found anywhere in the name. Of several interfaces the last is taken.",
     ),
     Setting("node:ip6_autodetection_method", values.autodetection, None, "The same for IPv6."),
     Setting(

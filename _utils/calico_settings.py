@@ -8,12 +8,14 @@ Pure: no Salt, no files, no network.
 """
 
 import copy
+import posixpath
 
 import calico_container
 import calico_declared
 import calico_families
 import calico_felix
 import calico_generations
+import calico_runtimes
 import calico_schema
 import calico_values
 from calico_problems import (
@@ -183,6 +185,9 @@ def _check_together(settings, tables, problems):
         problems.append(problem("%s:%s" % (ROOT, path), value, accepted))
 
     _check_release(settings, tables, refuse)
+    runtime = settings["runtime"]
+    if settings["service"] and runtime and not calico_runtimes.RUNTIMES[runtime]["service"]:
+        refuse("service", settings["service"], "nothing where calico:runtime is %s" % runtime)
     if settings["datastore"] in tables["datastores"]:
         _check_etcd(settings, refuse, [item["setting"] for item in problems])
     _check_sources(settings, refuse)
@@ -302,12 +307,9 @@ def _felix(given, settings, problems):
 
 
 def _check_env(settings, problems):
-    felix = {
-        "FELIX_" + name.upper(): "felix:" + name
-        for name in calico_felix.names(settings["major"], settings["minor"])
-    }
+    felix = calico_felix.names(settings["major"], settings["minor"])
     for name, value in (settings["env"] or {}).items():
-        owner = calico_container.OWNED_VARIABLES.get(name) or felix.get(name)
+        owner = calico_container.owner(name, settings["datastore"], felix)
         if owner:
             accepted = "nothing here: set %s:%s instead" % (ROOT, owner)
             problems.append(problem("%s:env:%s" % (ROOT, name), value, accepted, secret=is_secret(name)))
@@ -320,12 +322,18 @@ def _check_finished(settings):
         accepted = "true where calico:node:ip is none"
         problems.append(problem(ROOT + ":felix:Ipv6Support", settings["felix"]["Ipv6Support"], accepted))
     # docker starts no container with two mounts in one place.
-    taken = [mount.split(":")[1] for mount in calico_container.mounts(dict(settings, mounts=[]))]
+    taken = [_cleaned(mount.split(":")[1]) for mount in calico_container.mounts(dict(settings, mounts=[]))]
     for position, mount in enumerate(settings["mounts"]):
-        target = mount.split(":")[1].rstrip("/")
+        target = _cleaned(mount.split(":")[1])
         if target in taken:
             accepted = "a path in the container that nothing else is mounted at"
             problems.append(problem("%s:mounts:%d" % (ROOT, position), mount, accepted))
         taken.append(target)
     if problems:
         raise SettingsError(problems)
+
+
+def _cleaned(path):
+    """A path as docker and podman compare it: no `//`, no `.`, no `..`."""
+    # posixpath leaves two slashes at the beginning alone.
+    return posixpath.normpath("/" + path.lstrip("/"))

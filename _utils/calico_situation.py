@@ -6,11 +6,12 @@ calico/node will take for the node's. Pure: no Salt, no files, no network.
 """
 
 import ipaddress
-import re
 
 import calico_felix
 import calico_forms
 import calico_generations
+import calico_regex
+import calico_values
 
 
 class Situation:
@@ -232,17 +233,15 @@ def candidates(situation, family):
     None where that cannot be told. Source: the methods as calico/node documents them.
     """
     word, _, argument = method(situation, family).partition("=")
+    # It goes through the interfaces from the last one to the first.
     found = [
         (link, entry)
-        for link in situation.links
+        for link in reversed(situation.links)
         for entry in link["addresses"]
         if entry["family"] == family and _is_global(entry["address"])
     ]
-    patterns = [item for item in re.split(r"\s*,\s*", argument) if item]
+    patterns = calico_values.comma_separated(argument)
     internal = situation.tables["internal_interfaces"]
-    if any("[:" in pattern for pattern in patterns):
-        # A class such as [[:alpha:]] is one to Go, and something else to Python.
-        return None
     try:
         if word == "can-reach" and family in situation.fact("reach", {}):
             source = situation.fact("reach")[family]
@@ -260,13 +259,17 @@ def candidates(situation, family):
                 for pair in found
                 if any(ipaddress.ip_address(pair[1]["address"]) in network for network in networks)
             ]
-    except (re.error, ValueError):
+    except ValueError:
         return None
     return None
 
 
 def _matches(name, patterns):
-    return any(re.search(pattern, name) for pattern in patterns)
+    """Whether one of these expressions is found anywhere in a name; ValueError where that cannot be told."""
+    expressions = [calico_regex.compiled(pattern) for pattern in patterns]
+    if None in expressions:
+        raise ValueError("nobody here knows what matches")
+    return any(expression.search(name) for expression in expressions)
 
 
 def is_address(text, family):
@@ -278,10 +281,7 @@ def is_address(text, family):
 
 
 def _is_global(address):
-    address = ipaddress.ip_address(address)
-    return not (
-        address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    )
+    return calico_values.is_global(ipaddress.ip_address(address))
 
 
 def places(pairs):
@@ -293,12 +293,17 @@ def places(pairs):
     return list(found.values())
 
 
+def of_containers(link):
+    """Whether an interface is for containers or a tunnel: alike on many hosts, and no way to any of them."""
+    # 2.6 itself does not leave out all of them.
+    return _matches(link["name"], calico_generations.GENERATIONS["v3"]["internal_interfaces"])
+
+
 def own_addresses(situation, family):
     """The host's addresses of this family, without those of containers and tunnels: [(interface, entry)]."""
-    internal = situation.tables["internal_interfaces"]
     return [
         (link, entry)
         for link in situation.links
         for entry in link["addresses"]
-        if entry["family"] == family and _is_global(entry["address"]) and not _matches(link["name"], internal)
+        if entry["family"] == family and _is_global(entry["address"]) and not of_containers(link)
     ]

@@ -475,7 +475,7 @@ def _v2_bgp_global(cluster, config, parts, value):
 def _v2_bgp_host(cluster, config, name, parts, value):
     node = _node(cluster.nodes, name)
     if parts[0] in ("ip_addr_v4", "ip_addr_v6"):
-        node["ipv" + parts[0][-1]] = value or None
+        node["ipv" + parts[0][-1]] = str(ipaddress.ip_address(value)) if value else None
     elif parts[0] in ("network_v4", "network_v6"):
         node["network_ipv" + parts[0][-1]] = value or None
     elif parts[0] == "as_num":
@@ -500,7 +500,7 @@ def _v2_host(cluster, config, name, parts, value):
 
 
 def _v2_peer(cluster, node, stored):
-    address, number = stored["ip"], as_number(stored["as_num"])
+    address, number = str(ipaddress.ip_address(stored["ip"])), as_number(stored["as_num"])
     cluster.peerings.append({"node": node, "address": address, "port": None, "as_number": number})
     metadata = {"scope": "node" if node else "global", "peerIP": address}
     if node:

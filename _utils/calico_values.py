@@ -6,9 +6,11 @@ Calico is the form of its values, never which release has them. Pure: no Salt, n
 """
 
 import ipaddress
+import posixpath
 import re
 
 import calico_problems
+import calico_regex
 from calico_forms import network_of
 
 
@@ -20,6 +22,7 @@ _VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)([-+][0-9A-Za-z.+-]+)?")
 # Whatever stands in the unit file must survive systemd's parsing unchanged: no blank, quote, %, $, \.
 _IMAGE = re.compile(r"[a-z0-9]([a-z0-9._/:-]*[a-z0-9])?")
 _TAGGED = re.compile(r":[A-Za-z0-9_][A-Za-z0-9._-]*$")
+_SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,-]*")
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -145,6 +148,17 @@ def archive(value):
     return value
 
 
+def is_global(address):
+    """Whether calico/node would take an address (an object of :mod:`ipaddress`) for a node's."""
+    return not (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address == ipaddress.IPv4Address("255.255.255.255")
+    )
+
+
 def address(family):
     """
     An address of one family, with or without prefix length; '' keeps what is registered.
@@ -160,10 +174,14 @@ def address(family):
             interface = ipaddress.ip_interface(value if isinstance(value, str) else None)
         except ValueError:
             raise Refused(accepted) from None
-        if interface.version != family or interface.ip.is_unspecified or interface.ip.is_multicast:
+        if interface.version != family:
             raise Refused(accepted)
         if "%" in value:
             raise Refused(accepted + ", without a zone")
+        if not re.fullmatch(r"[^/]+(/[0-9]{1,3})?", value) or not interface.network.prefixlen:
+            raise Refused(accepted + " (the prefix is the number of its bits, such as /24)")
+        if not is_global(interface.ip) or getattr(interface.ip, "ipv4_mapped", None):
+            raise Refused(accepted + ": one that other nodes reach")
         return value
 
     return check
@@ -185,6 +203,11 @@ def detections(methods):
     )
 
 
+def comma_separated(argument):
+    """The parts of a method's argument, as calico/node splits it."""
+    return re.split(r"\s*,\s*", argument)
+
+
 def autodetection(value):
     """How calico/node looks for its address; which release knows which way is judged later."""
     words = detections(DETECTIONS)
@@ -193,12 +216,12 @@ def autodetection(value):
     method, equals, argument = value.partition("=")
     if method not in DETECTIONS or bool(equals and argument) != (DETECTIONS[method] is not None):
         raise Refused(words)
-    for item in argument.split(",") if argument else ():
+    for item in comma_separated(argument) if argument else ():
         if method.endswith("interface"):
-            try:
-                re.compile(item)
-            except re.error as err:
-                raise Refused(words + " (bad regular expression: %s)" % err) from None
+            # An empty one would match every interface.
+            wrong = calico_regex.problem(item) if item else "an empty one between commas"
+            if wrong:
+                raise Refused(words + " (bad regular expression for Go: %s)" % wrong)
         elif method == "cidr" and network_of(item) is None:
             raise Refused(words + " (%r is no network)" % item)
     return value
@@ -222,6 +245,8 @@ def mount(value):
     if (
         len(parts) not in (2, 3)
         or not all(_PATH.fullmatch(part) for part in parts[:2])
+        # No runtime mounts anything at the container's root.
+        or posixpath.normpath(parts[1]).strip("/") == ""
         or (len(parts) == 3 and parts[2] not in ("ro", "rw"))
     ):
         raise Refused("/host/path:/container/path with :ro or :rw where wanted, plain characters")
@@ -421,6 +446,7 @@ def file_hash(value):
 
 HASH_WORDS = "a hash such as sha256=<64 hex digits>"
 image = matching(_IMAGE, "an image name such as calico/node or registry.example.org:5000/calico/node")
+service_unit = matching(_SERVICE, "the name of a service of systemd such as docker.service")
 image_digest = matching(_DIGEST, "sha256:<64 hex digits>")
 path = matching(_PATH, "an absolute path of plain characters, such as /etc/calico/file")
 node_name = matching(_NODE_NAME, "lower-case letters, digits, '-' and '.'")

@@ -82,7 +82,10 @@ def settings_md():
         "## Variables",
         "",
         "calico/node's variables that `env` does not take, as a setting decides them. The variables of",
-        "Felix are not taken either: `felix` has them.",
+        "Felix are not taken either, in any case: `felix` has them; nor `FELIX_ETCD…`. With the datastore",
+        "kubernetes these are the kubeconfig's: "
+        + ", ".join("`%s`" % name for name in calico_container.KUBERNETES_VARIABLES)
+        + ".",
         "",
         *_table(
             ("variable", "setting"),
@@ -142,7 +145,10 @@ def _default(row):
     if row.default is calico_schema.REQUIRED:
         return "**required**"
     if callable(row.default) or row.path in ADDED:
-        return "; ".join("%s: %s" % found for found in _by_release(row))
+        found = _by_release(row)
+        # What another setting decides is the same for all releases.
+        same = len({value for _since, value in found}) == 1
+        return found[0][1] if same else "; ".join("%s: %s" % item for item in found)
     return _shown(row.default)
 
 

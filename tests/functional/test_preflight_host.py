@@ -340,8 +340,9 @@ def test_several_interfaces(host):
     setting = "calico:node:ip_autodetection_method"
     (found,) = host.check().values()
     assert (found["what"], found["level"]) == (setting, "warning")
-    assert f"would be eth0 {host.address}/24" in found["seen"]
-    assert "nic1 203.0.113.7/24" in found["seen"]
+    # calico-node begins with the interface that was made last.
+    assert "would be nic1 203.0.113.7/24" in found["seen"]
+    assert f"eth0 {host.address}/24" in found["seen"]
     assert host.check(node__ip_autodetection_method="interface=nic1") == {}
     assert host.check(node__ip_autodetection_method="skip-interface=nic1") == {}
     assert host.check(node__ip_autodetection_method="can-reach=203.0.113.9") == {}

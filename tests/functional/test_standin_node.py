@@ -164,8 +164,11 @@ class TestStartup:
     @pytest.mark.parametrize(
         ("method", "found"),
         [
-            ("", "eth0"),
-            ("first-found", "eth0"),
+            ("", "data0"),
+            ("first-found", "data0"),
+            ("interface=eth.*,data.*", "data0"),
+            ("interface=eth", "eth0"),
+            ("skip-interface=data", "eth0"),
             ("interface=cbr.*", "cbr0"),
             ("interface=nothing,data.*", "data0"),
             ("skip-interface=eth.*", "data0"),

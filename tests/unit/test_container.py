@@ -268,3 +268,11 @@ def test_a_felix_whose_health_is_off_cannot_be_asked(value, version):
 def test_no_felix_can_be_asked_where_none_is_started():
     environment = container(env={"CALICO_DISABLE_FELIX": True})["environment"]
     assert "CALICO_DISABLE_FELIX" in calico_container.health(environment)["off"]
+
+
+def test_docker_may_have_another_unit():
+    assert calico_container.unit(settings())["service"] == "docker.service"
+    assert (
+        calico_container.unit(settings(service="docker-engine.service"))["service"] == "docker-engine.service"
+    )
+    assert calico_container.unit(settings(runtime="podman"))["service"] is None

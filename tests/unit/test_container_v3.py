@@ -293,3 +293,10 @@ def test_a_variable_that_a_setting_decides_is_not_taken_twice(name):
     problem = refused(32, env={name: "x"})
     assert problem["setting"] == f"calico:env:{name}"
     assert f"set calico:{calico_container.OWNED_VARIABLES[name]} instead" in problem["accepted"]
+
+
+@pytest.mark.parametrize("name", [*calico_container.KUBERNETES_VARIABLES, "CALICO_K8S_API_ENDPOINT"])
+def test_variables_that_go_before_the_kubeconfig(name):
+    problem = refused(22, **KUBERNETES, env={name: "x"})
+    assert problem["setting"] == "calico:env:" + name
+    assert "set calico:kubernetes:kubeconfig instead" in problem["accepted"]

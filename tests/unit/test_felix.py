@@ -53,11 +53,14 @@ def test_settings_go_by_both_names_in_any_case():
         *(("DefaultEndpointToHostAction", word) for word in ("DROP", "Accept", "return")),
         *(("HealthEnabled", word) for word in (True, False, "true", "False", "yes", "n", "1", 0)),
         *(("LogSeverityScreen", word) for word in ("info", "WARNING", "none", "")),
-        *(("IpInIpMtu", number) for number in (1440, "1440", 0, "none")),
+        *(("IpInIpMtu", number) for number in (1440, "1440", 0)),
         *(("RouteRefreshInterval", number) for number in (90, "90", 0.5, "1.5", "none", 0)),
         *(("LogFilePath", word) for word in ("none", "/var/log/felix.log", "", 5)),
         *(("FailsafeInboundHostPorts", ports) for ports in ("tcp:22,udp:68", "22", "none")),
-        ("FailsafeInboundHostPorts", "tcp:10.0.0.0/8:22, tcp:[fd00::/8]:22"),
+        ("InterfacePrefix", "cali,tap"),
+        ("InterfaceExclude", "kube-ipvs0,/^vmbr[0-9]+$/"),
+        ("MetadataAddr", "metadata.example.org"),
+        ("TyphaAddr", "10.0.0.9:5473"),
         ("IptablesMarkMask", "0xff000000"),
         ("IptablesMarkMask", 255),
         ("MetadataAddr", "none"),
@@ -78,25 +81,72 @@ def test_values_that_felix_takes(name, value):
         ("HealthEnabled", "perhaps", "true or false"),
         ("HealthEnabled", ["true"], "text or a number"),
         ("HealthEnabled", {"a": 1}, "text or a number"),
-        ("IpInIpMtu", "large", "a whole number"),
-        ("IpInIpMtu", True, "a whole number"),
+        ("IpInIpMtu", "large", "a whole number from 0 to 65535"),
+        ("IpInIpMtu", True, "a whole number from 0 to 65535"),
         ("HealthPort", 65536, "a whole number from 0 to 65535"),
         # The unit is for FelixConfiguration only.
         ("RouteRefreshInterval", "90s", "a number of seconds"),
         ("IptablesLockProbeIntervalMillis", "50ms", "a number of milliseconds"),
         ("RouteRefreshInterval", True, "a number of seconds"),
-        ("LogSeverityScreen", "loud", "Trace or Debug or Info or Warning or Error or Fatal (in any case)"),
-        ("IptablesMarkMask", "0xfffffffff", "a mask such as 0xffff0000"),
-        (
-            "FailsafeInboundHostPorts",
-            "ssh",
-            "a list or text with commas, each a port such as tcp:22 or tcp:10.0.0.0/8:22",
+        # Felix would stop at these, or go on as if nothing was set.
+        ("IpInIpMtu", "none", "a whole number from 0 to 65535"),
+        ("IpInIpMtu", -5, "a whole number from 0 to 65535"),
+        ("LogSeverityScreen", "loud", "Debug or Info or Warning or Error or Fatal (in any case)"),
+        ("LogSeverityScreen", "trace", "Debug or Info or Warning or Error or Fatal (in any case)"),
+        ("IptablesMarkMask", "0xfffffffff", "a mask of at least 8 bits such as 0xffff0000"),
+        ("IptablesMarkMask", "0x0f000000", "a mask of at least 8 bits such as 0xffff0000"),
+        *(
+            (
+                "FailsafeInboundHostPorts",
+                ports,
+                "a list or text with commas, each a port such as tcp:22 or udp:53",
+            )
+            for ports in ("ssh", "tcp:10.0.0.0/8:22", "sctp:22", "tcp:22;udp:53")
         ),
+        *(
+            ("InterfacePrefix", names, "beginnings of interfaces' names with commas, such as cali,tap")
+            for names in ("ca li", "cali,", "cali, tap", "cali*", "none", "a" * 16)
+        ),
+        *(
+            ("InterfaceExclude", names, felix.INTERFACES.accepted)
+            for names in ("/a(/", "/^(?!eth).*/", "kube ipvs0", "a,,b")
+        ),
+        ("MetadataAddr", "http://metadata", "a host's name or address"),
+        ("TyphaAddr", "typha", "a host and a port such as typha.example.org:5473"),
         ("LogFilePath", ["a"], "text or a number"),
     ],
 )
 def test_values_that_felix_does_not_take(name, value, accepted):
     assert felix.problem(name, value, 2, 6) == accepted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("MTUIfacePattern", "^((en|wl)[Pcopsvx].*|eth.*)", True),
+        ("MTUIfacePattern", "^(?!docker).*", False),
+        ("BPFDataIfacePattern", "eth++", False),
+        ("BPFL3IfacePattern", "[[:alpha:]]+", True),
+        ("LogDebugFilenameRegex", r"(a)\1", False),
+        ("FailsafeInboundHostPorts", "tcp:10.0.0.0/8:22, tcp:[fd00::/8]:22, sctp:5", True),
+        ("LogSeverityScreen", "trace", True),
+        ("IptablesMarkMask", "0x3", True),
+        ("IptablesMarkMask", "0x1", False),
+        ("InterfacePrefix", "cali,tap", True),
+        ("VXLANMTU", -1, False),
+        ("HealthHost", "localhost", True),
+        ("NATOutgoingAddress", "10.0.0.1", True),
+        ("NATOutgoingAddress", "10.0.0.1/24", False),
+        ("DeviceRouteSourceAddressIPv6", "fd00::1", True),
+        ("DeviceRouteSourceAddressIPv6", "10.0.0.1", False),
+        ("IptablesNATOutgoingInterfaceFilter", "eth+", True),
+        ("IptablesNATOutgoingInterfaceFilter", "eth0,eth1", False),
+    ],
+)
+def test_values_of_calico_3(name, value, taken):
+    assert (felix.problem(name, value, 3, 32) is None) is taken
+    row = felix.row(name)
+    assert row.form.valid(row.form.read(value)) is taken
 
 
 def test_where_a_name_is_known_instead():
@@ -159,3 +209,18 @@ def test_durations_are_spelt_as_the_api_prints_them(given, printed, text):
     assert forms.Duration().write(given) == printed
     assert forms.Duration().text(given) == text
     assert forms.Duration().write(printed) == printed
+
+
+@pytest.mark.parametrize(
+    ("own", "of_all", "prefixes"),
+    [
+        ({}, {}, ("cali",)),
+        ({"InterfacePrefix": "cali,tap"}, {}, ("cali", "tap")),
+        ({}, {"InterfacePrefix": "tap"}, ("tap",)),
+        ({}, {"interfacePrefix": "tap,cali"}, ("tap", "cali")),
+        ({"InterfacePrefix": "tap"}, {"interfacePrefix": "cali"}, ("tap",)),
+        ({"InterfacePrefix": ""}, {"interfacePrefix": None}, ("cali",)),
+    ],
+)
+def test_the_beginnings_of_workloads_interfaces(own, of_all, prefixes):
+    assert felix.interface_prefixes({"felix": own, "network": {"felix": of_all}}) == prefixes

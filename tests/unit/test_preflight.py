@@ -443,12 +443,12 @@ METHOD = "calico:node:ip_autodetection_method"
         (
             [LO, ETH0, ETH1],
             {},
-            "first-found: would be eth0 10.0.0.1/24, of eth0 10.0.0.1/24, eth1 192.0.2.1/24",
+            "first-found: would be eth1 192.0.2.1/24, of eth1 192.0.2.1/24, eth0 10.0.0.1/24",
         ),
         (
             [LO, ETH1, ETH0],
             {},
-            "first-found: would be eth1 192.0.2.1/24, of eth1 192.0.2.1/24, eth0 10.0.0.1/24",
+            "first-found: would be eth0 10.0.0.1/24, of eth0 10.0.0.1/24, eth1 192.0.2.1/24",
         ),
         (
             [LO, link("eth0", "10.0.0.1/24", "10.9.0.1/16")],
@@ -458,7 +458,12 @@ METHOD = "calico:node:ip_autodetection_method"
         ([LO, ETH0, ETH1], {"method": "interface=eth.*"}, "interface=eth.*: would be"),
         ([LO, ETH0, ETH1, link("eth2")], {"method": "skip-interface=eth2"}, "skip-interface=eth2: would be"),
         # 2.6 does not leave out bridges of docker's networks.
-        ([LO, ETH0, link("br-1f", "172.18.0.1/16")], {}, "first-found: would be eth0"),
+        (
+            [LO, ETH0, link("br-1f", "172.18.0.1/16")],
+            {},
+            "first-found: would be br-1f 172.18.0.1/16, of br-1f 172.18.0.1/16, eth0 10.0.0.1/24",
+        ),
+        ([LO, link("eth0"), link("br-0123456789ab", "172.18.0.1/16")], {}, "first-found: would be br-0123"),
     ],
 )
 def test_several_addresses_to_choose_from(links, given, seen):
@@ -469,7 +474,6 @@ def test_several_addresses_to_choose_from(links, given, seen):
         assert text.startswith(seen)
 
 
-@pytest.mark.filterwarnings("ignore:Possible nested set")
 @pytest.mark.parametrize(
     ("version", "links", "changes"),
     [
@@ -483,8 +487,10 @@ def test_several_addresses_to_choose_from(links, given, seen):
         (V3, [LO, ETH0, ETH1], {"node__ip_autodetection_method": "cidr=10.0.0.0/8"}),
         # Kubernetes tells it, and is not asked here.
         (V3, [LO, ETH0, ETH1], {"node__ip_autodetection_method": "kubernetes-internal-ip"}),
-        # A regular expression that Go reads in another way.
-        (V2, [LO, ETH0, ETH1], {"node__ip_autodetection_method": "interface=[[:alpha:]]+[0-9]"}),
+        # A regular expression of Go's.
+        (V2, [LO, ETH0, ETH1], {"node__ip_autodetection_method": "interface=^[[:alpha:]]{3}0$"}),
+        # One that only Go can read.
+        (V2, [LO, ETH0, ETH1], {"node__ip_autodetection_method": r"interface=\pL+[0-9]"}),
         # A name is not looked up.
         (V2, [LO, ETH0, ETH1], {"node__ip_autodetection_method": "can-reach=gateway.example.org"}),
     ],
@@ -497,11 +503,84 @@ def test_one_address_to_choose_from(version, links, changes):
 
 def test_an_address_that_was_chosen_is_kept():
     several = facts(LO, ETH0, ETH1)
-    assert judge(found=several, stored=cluster(node1="192.0.2.1/24")) == []
-    assert judge(settings(node__ip="autodetect"), several, cluster(node1="10.0.0.1/24")) == []
-    found = judge(settings(node__ip="autodetect"), several, cluster(node1="192.0.2.1/24"))
+    assert judge(found=several, stored=cluster(node1="10.0.0.1/24")) == []
+    assert judge(settings(node__ip="autodetect"), several, cluster(node1="192.0.2.1/24")) == []
+    found = judge(settings(node__ip="autodetect"), several, cluster(node1="10.0.0.1/24"))
     assert [item[1] for item in found] == [METHOD, "address of node node1"]
-    assert found[1][2] == "would change from 192.0.2.1 to 10.0.0.1"
+    assert found[1][2] == "would change from 10.0.0.1 to 192.0.2.1"
+
+
+BRIDGE = link("br-1f", "172.18.0.1/16")
+
+
+def test_a_bridge_of_containers_that_was_chosen():
+    on_bridge = facts(LO, ETH0, BRIDGE)
+    stored = cluster(node1="172.18.0.1/16")
+    (item,) = calico_preflight.findings(settings(), "node1", stored, on_bridge)
+    assert (item["level"], item["what"]) == ("warning", "address of node node1")
+    assert "172.18.0.1, which is the one of br-1f, an interface of containers" in item["seen"]
+    assert "calico:node:ip to the address that other nodes reach, such as 10.0.0.1/24" in item["do"]
+    # It would be chosen again, and that is no better.
+    (item,) = calico_preflight.findings(settings(node__ip="autodetect"), "node1", stored, on_bridge)
+    assert (item["level"], item["what"]) == ("warning", METHOD)
+    assert item["seen"].startswith("first-found: would be br-1f 172.18.0.1/16, of")
+    assert "interface=^eth0$" in item["do"]
+    # A host whose own network lies on a bridge.
+    assert judge(found=facts(LO, link("eth0"), link("br-lan", "10.0.0.1/24"))) == []
+    assert judge(found=facts(LO, link("br-lan", "10.0.0.1/24")), stored=cluster(node1="10.0.0.1/24")) == []
+    # 3.x leaves bridges out.
+    assert judge(settings(V3), on_bridge, cluster(V3)) == []
+
+
+@pytest.mark.parametrize("method", ["interface=eth1", "interface=th1", "skip-interface=br-"])
+def test_the_method_decides_which_addresses_count(method):
+    found = facts(LO, link("eth1", "192.168.61.62/24"), BRIDGE)
+    given = settings(node__ip="autodetect", node__ip_autodetection_method=method)
+    # Another node has registered its bridge, which is like ours.
+    assert judge(given, found, cluster(node3="172.18.0.1/16")) == []
+    assert judge(given, found, cluster(node3="192.168.61.62/24"))[0][:2] == ("error", "address of node node1")
+
+
+def test_a_check_of_addresses_that_is_switched_off():
+    stored = cluster(node1="10.0.0.8/24", node2="10.0.0.1/24")
+    for value, level in (("true", "warning"), ("TRUE", "error"), ("false", "error")):
+        given = settings(node__ip="10.0.0.1/24", env={"DISABLE_NODE_IP_CHECK": value})
+        found = judge(given, stored=stored)
+        assert [item[0] for item in found if "node2" in item[2]] == [level]
+
+
+DUAL = link("eth0", "10.0.0.5/24", "fd00::6/64")
+
+
+def with_both(name, address, address6):
+    stored = cluster(**{name: address})
+    stored.nodes[name]["ipv6"] = address6
+    return stored
+
+
+def test_each_family_is_judged_by_itself():
+    forwards = facts(LO, DUAL)
+    forwards["sysctls"]["net.ipv6.conf.all.forwarding"] = 1
+    stored = with_both("node9", "10.0.0.5/24", "fd00::5")
+    seen = "10.0.0.5 is registered by node node9"
+    assert one(settings(node__ip6="fd00::6/64"), forwards, stored) == ("error", "address of node node1", seen)
+    forwards["links"] = [LO, link("eth0", "10.0.0.7/24", "fd00::5/64")]
+    given = settings(node__ip="10.0.0.7/24", node__ip6="FD00:0::5/64")
+    (item,) = calico_preflight.findings(given, "node1", stored, forwards)
+    assert (item["level"], item["seen"]) == ("error", "fd00::5 is registered by node node9")
+    assert "calico:node:ip6" in item["do"]
+    # What is not known of one family says nothing of the other.
+    given = settings(V3, node__ip6="autodetect", node__ip6_autodetection_method="can-reach=x.example.org")
+    found = facts(LO, link("eth0", "10.0.0.7/24"), ETH1)
+    found["sysctls"]["net.ipv6.conf.all.forwarding"] = 1
+    given["node"]["ip"] = "10.0.0.7/24"
+    assert [item[0] for item in judge(given, found, cluster(V3, node9="192.0.2.1/24"))] == ["warning"]
+
+
+@pytest.mark.parametrize("address", ["FD00:0::5", "fd00:0:0::5"])
+def test_addresses_are_compared_as_addresses(address):
+    keys = {"/calico/v1/Ready": "true", "/calico/bgp/v1/host/node9/ip_addr_v6": address}
+    assert calico_topology.from_v2(keys).nodes["node9"]["ipv6"] == "fd00::5"
 
 
 def test_the_way_to_an_address_decides():
@@ -619,6 +698,7 @@ CROSSING = {"pools": [("10.9.0.0/16", '"ipip": "tunl0", "ipip_mode": "cross-subn
         ("10.0.0.1", None, "10.0.0.1 is given with prefix /32, eth0 has /24"),
         ("10.0.0.1/16", None, "10.0.0.1 is given with prefix /16, eth0 has /24"),
         ("10.0.0.1/24", None, None),
+        ("10.0.0.1/32", None, "10.0.0.1 is given with prefix /32, eth0 has /24"),
         ("", "10.0.0.1/32", "10.0.0.1 is registered with prefix /32, eth0 has /24"),
         ("", "10.0.0.1/24", None),
     ],
@@ -629,6 +709,15 @@ def test_the_prefix_where_subnets_matter(ip, registered, seen):
     expected = [("warning", "address of node node1", seen)] if seen else []
     assert judge(given, stored=cluster(**CROSSING, **nodes)) == expected
     assert judge(given, stored=cluster(**nodes)) == []
+
+
+def test_a_prefix_of_one_address_where_subnets_matter():
+    alone = facts(LO, link("eth0", "10.0.0.1/32"))
+    given = settings(node__ip="10.0.0.1/32", cni__mtu=1480)
+    seen = "10.0.0.1 is given with prefix /32"
+    assert one(given, alone, cluster(**CROSSING)) == ("warning", "address of node node1", seen)
+    assert judge(settings(cni__mtu=1480), alone, cluster(**CROSSING)) == []
+    assert judge(given, alone) == []
 
 
 def test_calico_3_asks_the_interface_for_a_missing_prefix():
@@ -803,6 +892,14 @@ def test_network_manager(given, told, left):
     assert found == seen
 
 
+def test_network_manager_and_interfaces_of_another_name():
+    given = settings(felix__InterfacePrefix="cali,tap")
+    seen = "it runs and may take over tap*"
+    found = facts(network_manager=["interface-name:cali*"])
+    assert judge(given, found) == [("warning", "NetworkManager", seen)]
+    assert judge(given, facts(network_manager=["type:veth"])) == []
+
+
 # --- before the host -------------------------------------------------------------------------------
 
 
@@ -955,14 +1052,56 @@ def test_errors_come_first():
 # --- what the formula's own settings would do to each other ---------------------------------------
 
 
-def test_a_pool_that_holds_the_hosts_own_address():
-    network = {"pools": [{"cidr": "172.20.0.0/16"}, {"cidr": "10.0.0.0/8"}]}
-    found = [item for item in judge(settings(network=network)) if item[1] == "calico:network:pools"]
-    assert [item[0] for item in found] == ["error"]
-    assert found[0][2].startswith("10.0.0.0/8 holds this host's own address 10.")
+@pytest.mark.parametrize("version", [V2, V3])
+def test_a_pool_that_holds_addresses_of_hosts(version):
+    def found(pool, stored=None, **changes):
+        given = settings(version, network__pools=[POOL, pool], **changes)
+        return judge(given, facts(LO, link("eth0", "192.168.50.11/24"), DOCKER0), stored or cluster(version))
+
+    pool = {"cidr": "192.168.0.0/16"}
+    seen = "192.168.0.0/16 holds this host's own address 192.168.50.11"
+    assert found(pool) == [("warning", "calico:network:pools", seen)]
+    # Such a pool tells that its addresses need no NAT.
+    assert found(dict(pool, disabled=True)) == []
+    seen = "10.0.0.0/8 holds etcd's address 10.0.0.9"
+    assert found({"cidr": "10.0.0.0/8"}) == [("warning", "calico:network:pools", seen)]
+    endpoints = ["http://etcd.example.org:2379", "http://[fd00:9::1]:2379"]
+    assert found({"cidr": "10.0.0.0/8"}, etcd__endpoints=endpoints) == []
+    nodes = cluster(version, **{"n%d" % n: "10.9.0.%d/24" % n for n in range(1, 6)})
+    seen = "10.9.0.0/16 holds node n1's address 10.9.0.1, node n2's address 10.9.0.2, "
+    seen += "node n3's address 10.9.0.3, and 2 more"
+    assert found({"cidr": "10.9.0.0/16"}, nodes) == [("warning", "calico:network:pools", seen)]
 
 
 @pytest.mark.parametrize(("port", "level"), [(179, ["error"]), (9100, [])])
 def test_ports_of_bird_and_felix_that_are_the_same(port, level):
     found = judge(settings(felix={"HealthPort": port}))
     assert [item[0] for item in found if item[1] == "calico:felix:HealthPort"] == level
+
+
+@pytest.mark.parametrize(
+    ("fault", "running", "seen", "do"),
+    [
+        ("not-found", [], "there is no unit docker.service", "Install it: "),
+        ("masked", [], "docker.service is masked", "systemctl unmask docker.service"),
+        (
+            "not-found",
+            ["snap.docker.dockerd.service"],
+            "there is no unit docker.service",
+            "set calico:service to snap.docker.dockerd.service, which runs",
+        ),
+    ],
+)
+def test_a_unit_of_docker_that_cannot_be_started(fault, running, seen, do):
+    (item,) = calico_preflight.of_service(settings(), fault, running)
+    assert (item["level"], item["what"], item["seen"]) == ("error", "calico:service", seen)
+    assert do in item["do"]
+    assert calico_preflight.of_service(settings(), None, running) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("localhost", ["warning"]), ("localhost.localdomain", ["warning"]), ("localhost1", []), ("node1", [])],
+)
+def test_a_name_that_every_host_has(name, level):
+    assert [item["level"] for item in calico_preflight.of_name(name)] == level

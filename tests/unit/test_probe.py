@@ -346,3 +346,40 @@ def test_what_cannot_be_read_is_no_error(tmp_path, monkeypatch):
 def test_the_name_of_the_node_as_it_registered(tmp_path):
     write(tmp_path, {"var/lib/calico/nodename": "node1\n"})
     assert calico_probe.facts(NOTHING, str(tmp_path))["nodename"] == "node1"
+
+
+def systemctl(directory, monkeypatch, script):
+    """A systemctl that answers with what a shell script prints."""
+    directory.mkdir()
+    program = directory / "systemctl"
+    program.write_text("#!/bin/sh\n" + script)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [
+        ("echo LoadState=loaded", None),
+        ("echo LoadState=not-found", "not-found"),
+        ("echo LoadState=masked", "masked"),
+        # A host without systemd.
+        ("echo 'System has not been booted with systemd' >&2; exit 1", None),
+        ("exit 0", None),
+    ],
+)
+def test_what_systemd_says_of_a_unit(tmp_path, monkeypatch, script, fault):
+    systemctl(tmp_path / "bin", monkeypatch, script)
+    where = str(tmp_path / "root"), str(tmp_path / "cgroup")
+    assert calico_probe.unit_fault("docker.service", *where) == fault
+    # A unit that runs is there: nobody has to be asked.
+    write(tmp_path / "cgroup", {"system.slice/docker.service/cgroup.procs": "312\n"})
+    assert calico_probe.unit_fault("docker.service", *where) is None
+
+
+@pytest.mark.parametrize("directory", ["etc/systemd/system", "run/systemd/system"])
+def test_a_unit_that_runs_and_is_masked(tmp_path, directory):
+    write(tmp_path / "cgroup", {"system.slice/docker.service/cgroup.procs": "312\n"})
+    (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / directory / "docker.service").symlink_to("/dev/null")
+    assert calico_probe.unit_fault("docker.service", str(tmp_path), str(tmp_path / "cgroup")) == "masked"

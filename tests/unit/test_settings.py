@@ -104,6 +104,76 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
             "calico:node:ip_autodetection_method",
             "bad regular expression",
         ),
+        *(
+            (given(node__ip_autodetection_method=method), "calico:node:ip_autodetection_method", "for Go: ")
+            for method in (
+                "interface=^(?!docker).*",
+                r"interface=(a)\1",
+                "interface=eth++",
+                "skip-interface=eth0,(?<=a)b",
+                "interface=eth[0,1]",
+                # It would match every interface.
+                "interface=eth0,",
+                "skip-interface=eth0,,eth1",
+            )
+        ),
+        *(
+            (given(node__ip=ip), "calico:node:ip", accepted)
+            for ip, accepted in (
+                ("10.0.0.11/255.255.255.0", "number of its bits"),
+                ("10.0.0.11/0.0.0.255", "number of its bits"),
+                ("10.0.0.11/0", "number of its bits"),
+                ("10.0.0.11/", "with or without /prefix"),
+                ("127.0.0.1/8", "other nodes reach"),
+                ("127.8.0.1", "other nodes reach"),
+                ("169.254.1.1/16", "other nodes reach"),
+                ("255.255.255.255", "other nodes reach"),
+                ("0.0.0.0/8", "other nodes reach"),
+                ("224.0.0.5/24", "other nodes reach"),
+            )
+        ),
+        *(
+            (given(node__ip6=ip), "calico:node:ip6", accepted)
+            for ip, accepted in (
+                ("::1/128", "other nodes reach"),
+                ("fe80::1/64", "other nodes reach"),
+                ("::ffff:10.0.0.1/120", "other nodes reach"),
+                ("fe80::1%eth0/64", "without a zone"),
+                ("fd00::1/ffff::", "with or without /prefix"),
+            )
+        ),
+        *(
+            (
+                given(network__pools=[{"cidr": cidr, "nat_outgoing": False}]),
+                "calico:network:pools:0:cidr",
+                "can",
+            )
+            for cidr in (
+                *("127.0.0.0/8", "127.1.0.0/16", "126.0.0.0/7", "224.1.0.0/16", "192.0.0.0/2", "0.1.0.0/16"),
+                *("ff02::/64", "::/64", "::/100"),
+            )
+        ),
+        *(
+            (given(env={name: "x"}), "calico:env:" + name, "set calico:%s instead" % setting)
+            for name, setting in (
+                ("HOSTNAME", "node:name"),
+                ("FELIX_FELIXHOSTNAME", "node:name"),
+                ("Felix_FelixHostname", "node:name"),
+                ("CALICO_NETWORKING", "node:backend"),
+                ("FELIX_ETCDADDR", "etcd:endpoints"),
+                ("felix_EtcdCaFile", "etcd:tls:ca"),
+                ("FELIX_ETCDDRIVERLOGFILEPATH", "etcd:endpoints"),
+                ("ETCD_AUTHORITY", "etcd:endpoints"),
+                ("ETCD_SCHEME", "etcd:endpoints"),
+                ("CALICO_ETCD_SCHEME", "etcd:endpoints"),
+                # Felix reads its variables in any case.
+                ("Felix_LogSeverityScreen", "felix:LogSeverityScreen"),
+                ("felix_ipinipmtu", "felix:IpInIpMtu"),
+            )
+        ),
+        (given(service="docker"), "calico:service", "such as docker.service"),
+        (given(service="docker.service; x"), "calico:service", "such as docker.service"),
+        (given(service="docker.service", runtime="podman"), "calico:service", "nothing where"),
         (given(felix__HealthEnable=True), "calico:felix:HealthEnable", "'HealthEnabled'"),
         (given(felix__LogPrefix="a\nb"), "calico:felix:LogPrefix", "line break"),
         (given(felix="x"), "calico:felix", "a mapping"),
@@ -115,6 +185,10 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
         (given(mounts=["/a"]), "calico:mounts:0", "/host"),
         (given(mounts=["/a:/b %i"]), "calico:mounts:0", "plain"),
         (given(mounts=["/a:/b:shared"]), "calico:mounts:0", ":ro"),
+        *(
+            (given(mounts=["/a:" + root]), "calico:mounts:0", "/container/path")
+            for root in ("/", "//", "/.", "/x/..")
+        ),
         (given(cni__mtu=0), "calico:cni:mtu", "576"),
         (given(cni__mtu="1500"), "calico:cni:mtu", "whole number"),
         (given(cni__mtu=True), "calico:cni:mtu", "whole number"),
@@ -205,6 +279,14 @@ def test_defaults_of_one_check_do_not_leak_into_the_next():
         (given(datastore="kubernetes"), "calico:datastore", "etcdv2 with version v2.6.2"),
         (given(node__name="a..b"), "calico:node:name", "lower-case"),
         (given(mounts=["/a:/lib/modules"]), "calico:mounts:0", "nothing else"),
+        *(
+            (given(mounts=["/a:/x", "/b:" + path]), "calico:mounts:1", "nothing else")
+            for path in ("/x", "/x:ro", "/x/", "//x", "/x/.", "/./x", "/y/../x")
+        ),
+        *(
+            (given(mounts=["/lib/modules:" + path]), "calico:mounts:0", "nothing else")
+            for path in ("/lib/modules:ro", "/lib//modules/", "//lib/modules")
+        ),
         (given(ready__timeout=0), "calico:ready:timeout", "whole number"),
         (given(ready__absent_nodes="node1"), "calico:ready:absent_nodes", "a list"),
         (given(clean__datastore=1), "calico:clean:datastore", "true or false"),

@@ -38,10 +38,10 @@ def find(method: str, version: int, generation: Generation) -> Found | None:
 
 
 def addresses(version: int) -> Iterator[Found]:
-    """Every address of that version, in the order of the interfaces."""
+    """Every address of that version, those of the interface that was made last first."""
     shown = subprocess.run(["ip", "-j", "address", "show"], capture_output=True, check=True)
     family = {4: "inet", 6: "inet6"}[version]
-    for link in json.loads(shown.stdout):
+    for link in reversed(json.loads(shown.stdout)):
         for info in link.get("addr_info", []):
             if info.get("family") == family:
                 address = ipaddress.ip_interface(f"{info['local']}/{info['prefixlen']}")

@@ -134,6 +134,8 @@ POLL = 0.25
 REREAD = 5
 FRESH = 1
 GRACE = 2
+# After so many starts that failed a node will not register: each takes some two seconds.
+RESTARTS = 5
 LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothing was changed."
 # The timer that ends what `hold_routes` began.
 HOLD = "calico-routes-held"
@@ -1819,7 +1821,7 @@ def registered(timeout=0):
     end = time.monotonic() + timeout
     while True:
         node = _cluster(checked, "bgp", *_where_nodes_are(checked)).nodes.get(name)
-        if node or time.monotonic() >= end or _failed_twice():
+        if node or time.monotonic() >= end or _fails_again_and_again():
             break
         time.sleep(0.5)
     return {
@@ -1830,9 +1832,10 @@ def registered(timeout=0):
     }
 
 
-def _failed_twice():
+def _fails_again_and_again():
+    """Whether calico-node was started so often that waiting is no use: about as long as etcd may be away."""
     done = _command(["systemctl", "show", "--property=NRestarts", "--value", UNIT])
-    return done.stdout.strip().isdigit() and int(done.stdout) >= 2
+    return done.stdout.strip().isdigit() and int(done.stdout) >= RESTARTS
 
 
 def _journal(lines):
@@ -2048,7 +2051,7 @@ def _wait_for(checked, before, timeout):
     end = time.monotonic() + timeout
     while True:
         worse = calico_rollback.worse(before, _seen(checked, before))
-        if not worse or time.monotonic() >= end or _failed_twice():
+        if not worse or time.monotonic() >= end or _fails_again_and_again():
             return worse
         time.sleep(POLL)
 

@@ -136,6 +136,11 @@ FRESH = 1
 GRACE = 2
 # After so many starts that failed a node will not register: each takes some two seconds.
 RESTARTS = 5
+# Where Felix writes what it has to say, unless that goes to the container's output; how old, in seconds,
+# its last words may be to be those of this start; how much of a log is looked at (bytes, lines).
+FELIX_LOG = "/var/log/calico/felix/current"
+RECENT = 60
+LOG_BYTES, LOG_LINES = 64 * 1024, 200
 LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothing was changed."
 # The timer that ends what `hold_routes` began.
 HOLD = "calico-routes-held"
@@ -897,7 +902,7 @@ def _status():
         for session in look["sessions"]
         if not calico_ready.is_up(session, look["bird"])
     )
-    return dict(_shown_of(look), ready=not reasons, reasons=reasons)
+    return dict(_shown_of(look), ready=not reasons, reasons=_with_last_words(dict(look, reasons=reasons)))
 
 
 def _look(backend=None, felix_port=None):
@@ -1662,6 +1667,7 @@ def ready(timeout=0, exact=False, brief=False):
     result["waited"] = round(time.monotonic() - begin, 2)
     if not result["ready"]:
         __context__["retcode"] = 1
+        result["reasons"] = _with_last_words(result)
     if brief:
         reasons = [calico_view.short(reason) for reason in result["reasons"][: calico_view.MOST_REASONS]]
         return dict({key: result[key] for key in ("node", "ready", "waited")}, reasons=reasons)
@@ -1836,6 +1842,27 @@ def _fails_again_and_again():
     """Whether calico-node was started so often that waiting is no use: about as long as etcd may be away."""
     done = _command(["systemctl", "show", "--property=NRestarts", "--value", UNIT])
     return done.stdout.strip().isdigit() and int(done.stdout) >= RESTARTS
+
+
+def _with_last_words(found):
+    """The reasons of a node that is not ready; Felix' own where it does not stay up."""
+    if found["felix"]["ready"] or not found["service"]["active"]:
+        return found["reasons"]
+    text = _end_of(FELIX_LOG)
+    with contextlib.suppress(CommandExecutionError):
+        text += "\n".join(["", *_journal(LOG_LINES)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    words = calico_host.last_words(text, now, RECENT)
+    return found["reasons"] + (["Felix does not stay up; its last words: %s" % words] if words else [])
+
+
+def _end_of(path):
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_BYTES, 0))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _journal(lines):

@@ -419,12 +419,16 @@ def _bpf_kernel(release):
 def _rp_filter(situation):
     """Felix ends at once where the host's own check of source addresses would override its stricter one."""
     old = situation.v1 or situation.settings["minor"] <= LAST_WITH_RP_FILTER
-    if not old or situation.fact("sysctls", {}).get(RP_FILTER) != 2:
+    if not old or situation.felix_flag("IgnoreLooseRPF"):
         return []
-    if situation.felix_flag("IgnoreLooseRPF"):
+    if situation.fact("sysctls", {}).get(RP_FILTER) == 2:
+        do = "Set it to 0 or 1 (/etc/sysctl.d), or calico:felix:IgnoreLooseRPF to true: "
+        return [finding(RP_FILTER, "2 (loose)", do + "Felix would end at once")]
+    files = [(path, to[RP_FILTER]) for path, to in situation.fact("sysctl_files", []) if RP_FILTER in to]
+    if not files or files[-1][1] != "2":
         return []
-    do = "Set it to 0 or 1 (/etc/sysctl.d), or calico:felix:IgnoreLooseRPF to true: Felix would end at once"
-    return [finding(RP_FILTER, "2 (loose)", do)]
+    do = "Take the line out, or set calico:felix:IgnoreLooseRPF to true: Felix would end after the next boot"
+    return [_warning(RP_FILTER, "%s says 2" % files[-1][0], do)]
 
 
 def _forwarding(situation):

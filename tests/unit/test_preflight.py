@@ -966,3 +966,15 @@ def test_a_pool_that_holds_the_hosts_own_address():
 def test_ports_of_bird_and_felix_that_are_the_same(port, level):
     found = judge(settings(felix={"HealthPort": port}))
     assert [item[0] for item in found if item[1] == "calico:felix:HealthPort"] == level
+
+
+def test_source_addresses_after_the_next_boot():
+    name = "net.ipv4.conf.all.rp_filter"
+    files = [("/etc/sysctl.d/10-network-security.conf", {name: "2"})]
+    (found,) = judge(settings(), facts(sysctl_files=files))
+    assert found == ("warning", name, "/etc/sysctl.d/10-network-security.conf says 2")
+    assert judge(settings(felix__IgnoreLooseRPF=True), facts(sysctl_files=files)) == []
+    assert (
+        judge(settings(), facts(sysctl_files=[*files, ("/etc/sysctl.d/99-sysctl.conf", {name: "1"})])) == []
+    )
+    assert judge(settings(V3), facts(sysctl_files=files), cluster(V3)) == []

@@ -37,6 +37,7 @@ HELPERS = (
     "calico_etcd",
     "calico_families",
     "calico_felix",
+    "calico_filters",
     "calico_forms",
     "calico_generations",
     "calico_hold",
@@ -84,6 +85,7 @@ import calico_diagnostics  # noqa: E402
 import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
 import calico_families  # noqa: E402
+import calico_filters  # noqa: E402
 import calico_generations  # noqa: E402
 import calico_hold  # noqa: E402
 import calico_host  # noqa: E402
@@ -337,8 +339,8 @@ def container():
     All that decides how calico-node's container runs.
 
     Returns a dict with name, image, environment (secrets masked), mounts, network, privileged, options
-    (further ones of the runtime), labels, unit (what the unit has beside: service, remove, directories)
-    and the path of the runtime.
+    (further ones of the runtime), labels, unit (what the unit has beside: service, remove, directories,
+    forwarding) and the path of the runtime.
 
     CLI Example:
 
@@ -349,7 +351,7 @@ def container():
     checked = _settings()
     result = calico_container.container(checked, calico_pem.digest(_certificates(checked)))
     result["environment"] = environment()
-    result["unit"] = calico_container.unit(checked)
+    result["unit"] = calico_container.unit(checked, calico_filters.program)
     result["runtime_path"] = _runtime_path(checked)
     return result
 
@@ -810,19 +812,14 @@ def plugins():
 FELIX_PORT = 9099
 
 
-def _felix_port():
-    try:
-        return int(_settings()["felix"].get("HealthPort", FELIX_PORT))
-    except (CommandExecutionError, ValueError):
-        # Looking at a node must be possible also where its pillar is wrong or missing.
-        return FELIX_PORT
+def _felix_port(checked):
+    # Looking at a node must be possible also where its pillar is wrong or missing.
+    given = checked["felix"].get("HealthPort") if checked else None
+    return int(given) if str(given).isdigit() else FELIX_PORT
 
 
-def _backend():
-    try:
-        return _settings()["node"]["backend"]
-    except CommandExecutionError:
-        return "bird"
+def _backend(checked):
+    return checked["node"]["backend"] if checked else "bird"
 
 
 def _bird(family):
@@ -907,15 +904,17 @@ def _status():
 
 def _look(backend=None, felix_port=None):
     """What this host shows of the node, for :mod:`calico_ready` to judge."""
-    bird = (backend or _backend()) == "bird"
+    checked = _settings_if_any()
+    bird = (backend or _backend(checked)) == "bird"
     sessions, birds, errors = _birds() if bird else ([], {}, [])
     return {
         "unit": UNIT,
         "service": calico_host.service_state(UNIT),
-        "felix": calico_host.felix_health(port=felix_port or _felix_port()),
+        "felix": calico_host.felix_health(port=felix_port or _felix_port(checked)),
         "bird": birds,
         "sessions": sessions,
         "errors": errors,
+        "dropped": _dropped(checked),
     }
 
 
@@ -973,6 +972,129 @@ def sockets(port=179):
     return _host_reading(calico_host.sockets, port=port)
 
 
+def forwarding():
+    """
+    What this host's packet filters do to what workloads send and get, beside Felix' own rules.
+
+    Every filter that forwarded packets meet is asked in turn, in the legacy tables of iptables and in
+    nftables alike: what one of them drops is gone, whatever Felix accepts in its own.
+
+    Returns a list of dicts: filter (chain and table), policy (``accept`` or ``drop``), felix (whether Felix
+    decides there) and drops (bool; None where a rule asks what is not known).
+
+    Raises CommandExecutionError where the kernel does not tell.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forwarding
+    """
+    try:
+        filters, felix, dropping = _filters(_settings_if_any())
+    except OSError as err:
+        raise CommandExecutionError("the kernel does not tell its packet filters: %s" % err) from err
+    return [
+        {
+            "filter": calico_filters.shown(each),
+            "policy": each.policy,
+            "felix": calico_filters.decides(each, felix),
+            "drops": {True: True, False: None}.get(dropping.get(each[:4]), False),
+        }
+        for each in filters
+    ]
+
+
+def _settings_if_any():
+    """The settings, None where the pillar is wrong or missing: one must be able to look all the same."""
+    try:
+        return _settings()
+    except CommandExecutionError:
+        return None
+
+
+def _filters(checked, without_felix=False):
+    """All filters, where Felix writes, and those that drop: ``{(backend, family, table, chain): sure}``."""
+    felix = calico_container.felix_writes(checked) if checked else None
+    settings = checked["felix"] if checked else {}
+    returning = calico_filters.returns(settings.get)
+    filters = calico_filters.read(without=felix if without_felix and not returning else None)
+    felix = felix or calico_filters.shows(filters)
+    networks = [pool["cidr"] for pool in checked["network"]["pools"]] if checked else ["192.168.0.0/16"]
+    packets = [
+        packet
+        for prefix in calico_filters.prefixes(settings.get("InterfacePrefix"))
+        for network in networks
+        for packet in calico_filters.packets(prefix, calico_filters.outward(), network)
+    ]
+    dropping = calico_filters.dropping(filters, felix, packets, returning)
+    return filters, felix, {each[:4]: sure for each, sure in dropping}
+
+
+def _dropped(checked):
+    """What is surely dropped of workloads' packets, in words; nothing where that cannot be told."""
+    elsewhere = checked and calico_container.switch(checked, "BPFEnabled") is True
+    if elsewhere or _backend(checked) == "none":
+        return []
+    try:
+        filters, felix, dropping = _filters(checked, without_felix=True)
+    except OSError:
+        return []
+    return [calico_filters.drop(each, felix) for each in filters if dropping.get(each[:4])]
+
+
+def forwarding_accept(test=False):
+    """
+    Have the packets of workloads accepted, where iptables drops them in tables that are not Felix' own.
+
+    Two rules are put before the others of FORWARD, for the interfaces of workloads only: policy goes on
+    being Felix' affair, in its own tables. The unit does the same before each start of calico-node.
+
+    test
+        True tells what would be done (bool).
+
+    Returns the changes, ``{filter: [rules]}``; empty where nothing is dropped.
+
+    Raises CommandExecutionError where the program of iptables is missing or fails, or where the packets
+    are dropped all the same.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forwarding_accept
+    """
+    checked = _settings()
+    changes = {}
+    for each in _closed(checked):
+        program = calico_filters.program(each.backend, each.family)
+        if not program:
+            raise CommandExecutionError("no program of iptables writes %s" % calico_filters.shown(each))
+        prefixes = calico_filters.prefixes(checked["felix"].get("InterfacePrefix"))
+        rules = calico_filters.rules(prefixes)
+        for rule in [] if test else rules:
+            done = _command([program, "-w", "-I", "FORWARD", *rule])
+            if done.returncode:
+                said = done.stderr.strip() or "exit code %d" % done.returncode
+                raise CommandExecutionError("%s: %s" % (program, said))
+        changes[calico_filters.shown(each)] = [" ".join(rule) for rule in rules]
+    still = [] if test or not changes else _closed(checked)
+    if still:
+        raise CommandExecutionError("%s, also with these rules" % calico_filters.drop(still[0], None))
+    return changes
+
+
+def _closed(checked):
+    """The filters that drop workloads' packets, and that the formula may write to."""
+    try:
+        filters, felix, dropping = _filters(checked)
+    except OSError as err:
+        raise CommandExecutionError("the kernel does not tell its packet filters: %s" % err) from err
+    return [each for each in filters if each[:4] in dropping and calico_filters.is_ours(each, felix)]
+
+
 def _host_reading(function, **arguments):
     try:
         return function(**arguments)
@@ -1008,10 +1130,11 @@ def watched(before=None, settle=30, most=50):
 
         salt '*' calico.watched
     """
+    checked = _settings_if_any()
     seen = {
         "node": _any_node_name(),
-        "birds": _watched_birds() if _backend() == "bird" else {},
-        "felix": calico_host.felix_health(port=_felix_port()),
+        "birds": _watched_birds() if _backend(checked) == "bird" else {},
+        "felix": calico_host.felix_health(port=_felix_port(checked)),
     }
     try:
         seen["container"] = calico_watch.running(_calico_node())
@@ -1082,7 +1205,7 @@ def _facts(expected):
     """What :func:`calico_metrics.text` makes metrics of; a source that fails is named, no more."""
     status = _status()
     facts = {"node": _any_node_name(), "formula": _CODE, "status": status, "errors": {}}
-    if _backend() == "bird":
+    if _backend(_settings_if_any()) == "bird":
         facts["errors"]["bird"] = "IPv4" not in status["bird"]
         if os.path.exists(BIRD_SOCKETS[6]):
             facts["errors"]["bird6"] = "IPv6" not in status["bird"]
@@ -2056,7 +2179,7 @@ def _seen(checked, of=None):
     """What is up, of the node as the settings have it, or as OF says; the datastore may be away."""
     name = of["node"] if of else _node_name(checked)
     backend = of["backend"] if of else checked["node"]["backend"]
-    port = of["felix_port"] if of else _felix_port()
+    port = of["felix_port"] if of else _felix_port(checked)
     registered = expected = None
     try:
         cluster = _cluster(checked, "bgp", *_where_nodes_are(checked))

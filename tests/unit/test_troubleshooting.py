@@ -208,6 +208,7 @@ REASONS = {
     "_utils/calico_ready.py": (
         "own_reasons _restarting why_down _not_registered verdict _no_session _no_routes _not_yet _lost"
     ),
+    "_utils/calico_filters.py": "drop",
     "_utils/calico_rollback.py": "worse recorded unpack",
     "_utils/calico_migration.py": "next_step",
     "_utils/calico_rollout.py": "plan _hopeless why",

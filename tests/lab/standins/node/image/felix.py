@@ -106,7 +106,9 @@ def main() -> int:
     store = layout.connect(env, process.version())
     node = env.text("FELIX_FELIXHOSTNAME") or env.node_name()
     settings = Settings(env, first_snapshot(store, layout.Error), node)
-    felix = Felix(store, layout.Error, node, dataplane.Dataplane(settings.text("InterfacePrefix", "cali")))
+    tables = generation.felix_tables or dataplane.tables(settings.text("IptablesBackend", "auto"))
+    routes = dataplane.Dataplane(settings.text("InterfacePrefix", "cali"), tables)
+    felix = Felix(store, layout.Error, node, routes)
     if settings.boolean("HealthEnabled"):
         port = int(settings.text("HealthPort", "9099"))
         host = settings.text("HealthHost", generation.health_host)

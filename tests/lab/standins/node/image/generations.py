@@ -19,6 +19,7 @@ class Generation:
     # How Felix and confd show themselves: a process name, and the command line where it matters.
     felix: tuple[str, ...]
     confd: tuple[str, ...]
+    felix_tables: str  # the kind of iptables that Felix writes; empty: as it is told, or finds out
     health_host: str  # what Felix listens on where nobody says; empty: everywhere
     detection: tuple[str, ...]  # the methods to find the host's own address
     internal_interfaces: tuple[str, ...]  # that container runtimes and Calico itself make
@@ -47,6 +48,7 @@ V2 = Generation(
     commands={"versions": "versions.py"},
     felix=("calico-felix",),
     confd=("confd",),
+    felix_tables="legacy",
     health_host="",
     detection=("first-found", "can-reach", "interface", "skip-interface"),
     internal_interfaces=(*_INTERNAL, "cali.*", "tunl.*", "flannel.*", "kube-ipvs.*"),
@@ -71,6 +73,7 @@ V3 = Generation(
     commands={"calico-node": "calico_node.py"},
     felix=("calico-node", "-felix"),
     confd=("calico-node", "-confd"),
+    felix_tables="",
     health_host="localhost",
     detection=("first-found", "can-reach", "interface", "skip-interface", "cidr"),
     internal_interfaces=tuple(

@@ -5,18 +5,26 @@ Policy is not enforced: what a workload's profile would let pass, passes.
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import dataplane
 import health
 import process
 from environment import Environment
 
+_LOOSE = (
+    "Kernel's RPF check is set to 'loose'.  This would allow endpoints to spoof their IP address.  Calico "
+    "requires net.ipv4.conf.all.rp_filter to be set to 0 or 1. If you require loose RPF and you are not "
+    "concerned about spoofing, this check can be disabled by setting the IgnoreLooseRPF configuration "
+    "parameter to 'true'."
+)
 _RETRY_S = 1.0
 _RESYNC_S = 90.0
 _TRUE = ("true", "1", "yes", "y", "t")
@@ -85,6 +93,17 @@ def say(text: str) -> None:
     print(f"calico-felix: {text}", flush=True)
 
 
+def fatal(place: str, text: str) -> None:
+    """A line as the original's last one."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    print(f"{now} [FATAL][{os.getpid()}] {place}: {text}", flush=True)
+
+
+def loose() -> bool:
+    """Whether the kernel lets packets in that come from where no answer would go."""
+    return int(Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text()) > 1
+
+
 def background(work: Callable[[], None]) -> None:
     """A thread whose failure ends the process, so that it is started again."""
 
@@ -106,6 +125,9 @@ def main() -> int:
     store = layout.connect(env, process.version())
     node = env.text("FELIX_FELIXHOSTNAME") or env.node_name()
     settings = Settings(env, first_snapshot(store, layout.Error), node)
+    if generation.refuses_loose_rpf and not settings.boolean("IgnoreLooseRPF") and loose():
+        fatal("int_dataplane.go 763", _LOOSE)
+        return 1
     tables = generation.felix_tables or dataplane.tables(settings.text("IptablesBackend", "auto"))
     routes = dataplane.Dataplane(settings.text("InterfacePrefix", "cali"), tables)
     felix = Felix(store, layout.Error, node, routes)

@@ -143,6 +143,8 @@ class Datastore:
         host, bgp = f"{_HOSTS}/{node.name}", f"{_BGP}/host/{node.name}"
         self._client.put(f"{host}/metadata", "{}")
         if not with_bgp:
+            for version in (4, 6):
+                self._client.put(f"{bgp}/ip_addr_v{version}", "")
             return
         for version in (4, 6):
             address = node.address(version)

@@ -468,6 +468,18 @@ class TestContainers:
             node.host.run("sysctl", "-qw", f"{name}={before}")
         until(lambda: node.health() == 204, 60, "ready again")
 
+    def test_felix_begins_anew_and_waits_while_the_datastore_is_locked(self, mesh):
+        node = mesh[2]
+        before = node.container.processes()["calico-felix"]
+        mesh[0].client.put("/calico/v1/Ready", "false")
+        try:
+            until(lambda: node.container.processes().get("calico-felix", before) != before, 60, "a new one")
+            # It calls that ready, as the original does.
+            until(lambda: node.health() == 204, 60, "ready")
+        finally:
+            mesh[0].client.put("/calico/v1/Ready", "true")
+        until(lambda: all(each.health() == 204 for each in mesh), 60, "all ready again")
+
     def test_a_killed_bird_loses_no_packet(self, mesh):
         with pinging(mesh) as packets:
             pid = mesh[0].container.processes()["bird"]

@@ -104,6 +104,9 @@ class Snapshot:
             found.append(Endpoint(data["name"], tuple(map(ipaddress.ip_network, networks))))
         return found
 
+    def ready_flag(self) -> str | None:
+        return self._keys.get(f"{ROOT}/v1/Ready")
+
     def felix_setting(self, node: str, name: str) -> str | None:
         own = self._keys.get(f"{_HOSTS}/{node}/config/{name}")
         return own if own is not None else self._keys.get(f"{_CONFIG}/{name}")

@@ -38,6 +38,7 @@ HELPERS = (
     "calico_etcd",
     "calico_families",
     "calico_felix",
+    "calico_filters",
     "calico_forms",
     "calico_generations",
     "calico_hold",
@@ -89,6 +90,7 @@ import calico_docker  # noqa: E402
 import calico_etcd  # noqa: E402
 import calico_families  # noqa: E402
 import calico_felix  # noqa: E402
+import calico_filters  # noqa: E402
 import calico_generations  # noqa: E402
 import calico_hold  # noqa: E402
 import calico_host  # noqa: E402
@@ -151,6 +153,13 @@ REPOLL = 0.5
 PAUSE = 2
 FRESH = 1
 GRACE = 2
+# After so many starts that failed a node will not register: each takes some two seconds.
+RESTARTS = 5
+# Where Felix writes what it has to say, unless that goes to the container's output; how old, in seconds,
+# its last words may be to be those of this start; how much of a log is looked at (bytes, lines).
+FELIX_LOG = "/var/log/calico/felix/current"
+RECENT = 60
+LOG_BYTES, LOG_LINES = 64 * 1024, 200
 LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothing was changed."
 # The timer that ends what `hold_routes` began.
 HOLD = "calico-routes-held"
@@ -407,8 +416,8 @@ def container():
     All that decides how calico-node's container runs.
 
     Returns a dict with name, image, environment (secrets masked), mounts, network, privileged, options
-    (further ones of the runtime), labels, unit (what the unit has beside: service, remove, directories)
-    and the path of the runtime.
+    (further ones of the runtime), labels, unit (what the unit has beside: service, remove, directories,
+    forwarding) and the path of the runtime.
 
     CLI Example:
 
@@ -419,7 +428,7 @@ def container():
     checked = _settings()
     result = calico_container.container(checked, calico_pem.digest(_certificates(checked)))
     result["environment"] = environment()
-    result["unit"] = calico_container.unit(checked)
+    result["unit"] = calico_container.unit(checked, calico_filters.program)
     result["runtime_path"] = _runtime_path(checked)
     return result
 
@@ -1090,21 +1099,16 @@ def _own_directory(path):
 # --- the node --------------------------------------------------------------------------------------
 
 
-def _looked_for():
+def _looked_for(checked):
     """What connects the nodes, and where Felix is to be asked (:func:`calico_container.health`)."""
-    try:
-        checked = _settings()
-    except CommandExecutionError:
-        # Looking at a node must be possible also where its pillar is wrong or missing.
+    if checked is None:
         return "bird", calico_container.health({})
     return checked["node"]["backend"], calico_container.health(calico_container.environment(checked))
 
 
 def _workload_prefixes():
-    try:
-        return calico_felix.interface_prefixes(_settings())
-    except CommandExecutionError:
-        return (calico_felix.WORKLOADS,)
+    checked = _settings_if_any()
+    return calico_felix.interface_prefixes(checked) if checked else (calico_felix.WORKLOADS,)
 
 
 def _felix(health):
@@ -1192,13 +1196,14 @@ def _status():
         for session in look["sessions"]
         if not calico_ready.is_up(session, look["bird"])
     )
-    return dict(_shown_of(look), ready=not reasons, reasons=reasons)
+    return dict(_shown_of(look), ready=not reasons, reasons=_with_last_words(dict(look, reasons=reasons)))
 
 
 def _look(backend=None, health=None):
     """What this host shows of the node, for :mod:`calico_ready` to judge."""
+    checked = _settings_if_any()
     if backend is None:
-        backend, health = _looked_for()
+        backend, health = _looked_for(checked)
     sessions, birds, errors = _birds() if backend == "bird" else ([], {}, [])
     look = {
         "unit": UNIT,
@@ -1207,6 +1212,7 @@ def _look(backend=None, health=None):
         "bird": birds,
         "sessions": sessions,
         "errors": errors,
+        "dropped": _dropped(checked),
     }
     return dict(look, notes=calico_ready.notes(look, backend))
 
@@ -1267,6 +1273,129 @@ def sockets(port=179):
     return _host_reading(calico_host.sockets, port=port)
 
 
+def forwarding():
+    """
+    What this host's packet filters do to what workloads send and get, beside Felix' own rules.
+
+    Every filter that forwarded packets meet is asked in turn, in the legacy tables of iptables and in
+    nftables alike: what one of them drops is gone, whatever Felix accepts in its own.
+
+    Returns a list of dicts: filter (chain and table), policy (``accept`` or ``drop``), felix (whether Felix
+    decides there) and drops (bool; None where a rule asks what is not known).
+
+    Raises CommandExecutionError where the kernel does not tell.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forwarding
+    """
+    try:
+        filters, felix, dropping = _filters(_settings_if_any())
+    except OSError as err:
+        raise CommandExecutionError("the kernel does not tell its packet filters: %s" % err) from err
+    return [
+        {
+            "filter": calico_filters.shown(each),
+            "policy": each.policy,
+            "felix": calico_filters.decides(each, felix),
+            "drops": {True: True, False: None}.get(dropping.get(each[:4]), False),
+        }
+        for each in filters
+    ]
+
+
+def _settings_if_any():
+    """The settings, None where the pillar is wrong or missing: one must be able to look all the same."""
+    try:
+        return _settings()
+    except CommandExecutionError:
+        return None
+
+
+def _filters(checked, without_felix=False):
+    """All filters, where Felix writes, and those that drop: ``{(backend, family, table, chain): sure}``."""
+    felix = calico_container.felix_writes(checked) if checked else None
+    settings = checked["felix"] if checked else {}
+    returning = calico_filters.returns(settings.get)
+    filters = calico_filters.read(without=felix if without_felix and not returning else None)
+    felix = felix or calico_filters.shows(filters)
+    networks = [pool["cidr"] for pool in checked["network"]["pools"]] if checked else ["192.168.0.0/16"]
+    packets = [
+        packet
+        for prefix in calico_filters.prefixes(settings.get("InterfacePrefix"))
+        for network in networks
+        for packet in calico_filters.packets(prefix, calico_filters.outward(), network)
+    ]
+    dropping = calico_filters.dropping(filters, felix, packets, returning)
+    return filters, felix, {each[:4]: sure for each, sure in dropping}
+
+
+def _dropped(checked):
+    """What is surely dropped of workloads' packets, in words; nothing where that cannot be told."""
+    elsewhere = checked and calico_container.switch(checked, "BPFEnabled") is True
+    if elsewhere or _looked_for(checked)[0] == "none":
+        return []
+    try:
+        filters, felix, dropping = _filters(checked, without_felix=True)
+    except OSError:
+        return []
+    return [calico_filters.drop(each, felix) for each in filters if dropping.get(each[:4])]
+
+
+def forwarding_accept(test=False):
+    """
+    Have the packets of workloads accepted, where iptables drops them in tables that are not Felix' own.
+
+    Two rules are put before the others of FORWARD, for the interfaces of workloads only: policy goes on
+    being Felix' affair, in its own tables. The unit does the same before each start of calico-node.
+
+    test
+        True tells what would be done (bool).
+
+    Returns the changes, ``{filter: [rules]}``; empty where nothing is dropped.
+
+    Raises CommandExecutionError where the program of iptables is missing or fails, or where the packets
+    are dropped all the same.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.forwarding_accept
+    """
+    checked = _settings()
+    changes = {}
+    for each in _closed(checked):
+        program = calico_filters.program(each.backend, each.family)
+        if not program:
+            raise CommandExecutionError("no program of iptables writes %s" % calico_filters.shown(each))
+        prefixes = calico_filters.prefixes(checked["felix"].get("InterfacePrefix"))
+        rules = calico_filters.rules(prefixes)
+        for rule in [] if test else rules:
+            done = _command([program, "-w", "-I", "FORWARD", *rule])
+            if done.returncode:
+                said = done.stderr.strip() or "exit code %d" % done.returncode
+                raise CommandExecutionError("%s: %s" % (program, said))
+        changes[calico_filters.shown(each)] = [" ".join(rule) for rule in rules]
+    still = [] if test or not changes else _closed(checked)
+    if still:
+        raise CommandExecutionError("%s, also with these rules" % calico_filters.drop(still[0], None))
+    return changes
+
+
+def _closed(checked):
+    """The filters that drop workloads' packets, and that the formula may write to."""
+    try:
+        filters, felix, dropping = _filters(checked)
+    except OSError as err:
+        raise CommandExecutionError("the kernel does not tell its packet filters: %s" % err) from err
+    return [each for each in filters if each[:4] in dropping and calico_filters.is_ours(each, felix)]
+
+
 def _host_reading(function, **arguments):
     try:
         return function(**arguments)
@@ -1304,7 +1433,7 @@ def watched(before=None, settle=30, most=50):
     """
     _argument("settle", calico_values.seconds, settle)
     _argument("most", calico_values.integer(0, 1000000), most)
-    backend, health = _looked_for()
+    backend, health = _looked_for(_settings_if_any())
     seen = {
         "node": _any_node_name(),
         "birds": _watched_birds() if backend == "bird" else {},
@@ -1379,7 +1508,7 @@ def _facts(expected):
     """What :func:`calico_metrics.text` makes metrics of; a source that fails is named, no more."""
     status = _status()
     facts = {"node": _any_node_name(), "formula": _CODE, "status": status, "errors": {}}
-    if _looked_for()[0] == "bird":
+    if _looked_for(_settings_if_any())[0] == "bird":
         facts["errors"]["bird"] = "IPv4" not in status["bird"]
         if os.path.exists(BIRD_SOCKETS[6]):
             facts["errors"]["bird6"] = "IPv6" not in status["bird"]
@@ -2006,6 +2135,7 @@ def ready(timeout=0, exact=False, brief=False):
     result["waited"] = round(time.monotonic() - begin, 2)
     if not result["ready"]:
         __context__["retcode"] = 1
+        result["reasons"] = _with_last_words(result)
     if brief:
         reasons = [calico_view.short(reason) for reason in result["reasons"][: calico_view.MOST_REASONS]]
         return dict({key: result[key] for key in ("node", "ready", "waited")}, reasons=reasons)
@@ -2236,7 +2366,7 @@ def registered(timeout=0):
         reason = _not_started(service, runs_since)
         if not reason and not node:
             reason = "the datastore knows no such node"
-        if not reason or time.monotonic() >= end or _failed_twice():
+        if not reason or time.monotonic() >= end or _fails_again_and_again():
             break
         time.sleep(0.5)
     if away:
@@ -2253,7 +2383,7 @@ def registered(timeout=0):
 
 def _not_started(service, runs_since):
     """Why it is not certain that the start under way went well (text), or None."""
-    backend, health = _looked_for()
+    backend, health = _looked_for(_settings_if_any())
     seconds = service["seconds"]
     if seconds is None and runs_since is not None:
         seconds = time.monotonic() - runs_since
@@ -2262,9 +2392,31 @@ def _not_started(service, runs_since):
     return calico_registration.not_started(service, listens, birds, seconds)
 
 
-def _failed_twice():
+def _fails_again_and_again():
+    """Whether calico-node was started so often that waiting is no use: about as long as etcd may be away."""
     done = _command(["systemctl", "show", "--property=NRestarts", "--value", UNIT])
-    return done.stdout.strip().isdigit() and int(done.stdout) >= 2
+    return done.stdout.strip().isdigit() and int(done.stdout) >= RESTARTS
+
+
+def _with_last_words(found):
+    """The reasons of a node that is not ready; Felix' own where it does not stay up."""
+    if found["felix"]["ready"] is not False or not found["service"]["active"]:
+        return found["reasons"]
+    text = _end_of(FELIX_LOG)
+    with contextlib.suppress(CommandExecutionError):
+        text += "\n".join(["", *_journal(LOG_LINES)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    words = calico_host.felix_last_words(text, now, RECENT)
+    return found["reasons"] + (["Felix does not stay up; its last words: %s" % words] if words else [])
+
+
+def _end_of(path):
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - LOG_BYTES, 0))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _journal(lines):
@@ -2501,7 +2653,7 @@ def _wait_for(checked, before, timeout):
         if unsteady and not worse and not steady.restarts:
             end = latest
         worse += [unsteady] if unsteady else []
-        if not worse or time.monotonic() >= end or _failed_twice():
+        if not worse or time.monotonic() >= end or _fails_again_and_again():
             return worse
         time.sleep(POLL)
 

@@ -147,6 +147,32 @@ def container_current(name):
     return dict(ret, comment="The container is out of date and will be replaced")
 
 
+def forwarding_accepted(name):
+    """
+    What workloads send and get is accepted where iptables would drop it, in tables that are not Felix' own.
+
+    name
+        Any text.
+
+    It changes nothing where nothing is dropped: see ``calico.forwarding_accept``.
+
+    .. code-block:: yaml
+
+        Packets of workloads are accepted:
+          calico.forwarding_accepted: []
+    """
+    ret = _report(name)
+    try:
+        changes = __salt__["calico.forwarding_accept"](test=__opts__["test"])
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    if not changes:
+        return dict(ret, comment="Nothing drops what workloads send and get")
+    if __opts__["test"]:
+        return dict(ret, result=None, changes=changes, comment="Rules would accept it")
+    return dict(ret, changes=changes, comment="Rules accept what workloads send and get")
+
+
 def restorable(name):
     """
     What runs can be restored, should the node not become ready after the changes of this run.

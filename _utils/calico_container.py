@@ -8,6 +8,7 @@ description made here. Pure: no Salt, no side effects.
 import hashlib
 import json
 
+import calico_filters
 import calico_forms
 import calico_generations
 import calico_runtimes
@@ -274,19 +275,39 @@ def container(settings, certificates=""):
     return result
 
 
-def unit(settings):
+def unit(settings, program=None):
     """
     What the unit of the container is made of beside :func:`container`.
 
-    Returns a dict with service (that it needs, or None), remove (words of the runtime) and directories
-    (to be made before each start, as the runtime would not make them).
+    program
+        Finds the host's program of iptables (:func:`calico_filters.program`); None where it has none.
+
+    Returns a dict with service (that it needs, or None), remove (words of the runtime), directories (to
+    be made before each start, as the runtime would not make them) and forwarding (shell commands before
+    each start, for ``calico:forwarding:accept``).
     """
     runtime = calico_runtimes.RUNTIMES[settings["runtime"]]
+    commands = []
+    if settings["forwarding"]["accept"] and program:
+        prefixes = calico_filters.prefixes(settings["felix"].get("InterfacePrefix"))
+        families = workload_families(settings)
+        commands = calico_filters.commands(felix_writes(settings), families, prefixes, program)
     return {
         "service": settings["service"],
         "remove": list(runtime["remove"]),
         "directories": [] if runtime["makes_directories"] else directories(settings),
+        "forwarding": commands,
     }
+
+
+def felix_writes(settings):
+    """Which packet filters Felix writes by the pillar, see :func:`calico_filters.writes`."""
+    return calico_filters.writes(settings["major"], settings["minor"], settings["felix"].get)
+
+
+def workload_families(settings):
+    """The address families that workloads have: those of the pools."""
+    return sorted({6 if ":" in pool["cidr"] else 4 for pool in settings["network"]["pools"]})
 
 
 def cni_configuration(settings, installed=()):

@@ -5,6 +5,7 @@ Each source has a pure parser (text in, data out) and a thin reader. What is not
 result; what could not be read, or makes no sense, is a :class:`HostError`.
 """
 
+import datetime
 import ipaddress
 import json
 import os
@@ -336,6 +337,43 @@ def _complete(answer):
         return False
     length = re.search(rb"(?i)\r\nContent-Length: *([0-9]{1,9}) *(?:\r\n|$)", head)
     return head[9:12] == b"204" or (length is not None and len(body) >= int(length[1]))
+
+
+# A line of calico/node's programs (UTC), what they cannot go on with, and how a Go program ends by itself.
+_SAID = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d+ \[([A-Z]+)\]\[\d+\] (?:\S+ \d+: )?(.*)")
+_FATAL = ("FATAL", "PANIC")
+_ENDED = re.compile(r"(?:panic|fatal error): .+")
+LONGEST_WORDS = 400
+
+
+def felix_last_words(text, now, within):
+    """
+    What a program of calico/node said when it ended, out of its log; "" where it did not end.
+
+    now
+        The time (datetime with its zone).
+    within
+        How old, in seconds, that may be: of an earlier start it says nothing.
+    """
+    found, at = "", None
+    for line in text.splitlines():
+        said = _SAID.search(line)
+        if said:
+            at = _utc(said[1])
+        words = said[3] if said and said[2] in _FATAL else None
+        # A panic is written without a time, behind what has one.
+        if words is None and not said and _ENDED.match(line):
+            words = line
+        if words and at and abs((now - at).total_seconds()) <= within:
+            found = " ".join(words.split())
+    return found if len(found) <= LONGEST_WORDS else found[: LONGEST_WORDS - 1] + "…"
+
+
+def _utc(text):
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return None
 
 
 # --- The unit --------------------------------------------------------------------------------

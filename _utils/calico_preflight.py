@@ -13,6 +13,7 @@ import re
 
 import calico_container
 import calico_felix
+import calico_filters
 import calico_migration
 import calico_pem
 import calico_regex
@@ -419,13 +420,17 @@ def _kernel_needs(situation):
 
 def _packet_filters(situation):
     """The ways of the kernel to filter packets that Felix of this release and these settings may use."""
-    minor = situation.settings["minor"]
-    backend = str(situation.felix("IptablesBackend") or "auto").lower()
-    if situation.v1 or minor < 8:
-        return (LEGACY,)
-    if minor >= 29 and str(situation.felix("NFTablesMode")).lower() == "enabled":
-        return (NATIVE_NFT,)
-    return {"legacy": (LEGACY,), "nft": (OVER_NFT,)}.get(backend, (LEGACY, OVER_NFT))
+    known = {
+        calico_filters.LEGACY: (LEGACY,),
+        calico_filters.NFT: (OVER_NFT,),
+        calico_filters.NATIVE: (NATIVE_NFT,),
+    }
+    return known.get(_felix_writes(situation), (LEGACY, OVER_NFT))
+
+
+def _felix_writes(situation):
+    settings = situation.settings
+    return calico_filters.writes(settings["major"], settings["minor"], situation.felix)
 
 
 def _kernel(situation):
@@ -453,12 +458,60 @@ def _bpf_kernel(release):
 def _rp_filter(situation):
     """Felix ends at once where the host's own check of source addresses would override its stricter one."""
     old = situation.v1 or situation.settings["minor"] <= LAST_WITH_RP_FILTER
-    if not old or situation.fact("sysctls", {}).get(RP_FILTER) != 2:
+    if not old or situation.felix_flag("IgnoreLooseRPF"):
         return []
-    if situation.felix_flag("IgnoreLooseRPF"):
+    if situation.fact("sysctls", {}).get(RP_FILTER) == 2:
+        do = "Set it to 0 or 1 (/etc/sysctl.d), or calico:felix:IgnoreLooseRPF to true: "
+        return [finding(RP_FILTER, "2 (loose)", do + "Felix would end at once")]
+    files = [(path, to[RP_FILTER]) for path, to in situation.fact("sysctl_files", []) if RP_FILTER in to]
+    if not files or files[-1][1] != "2":
         return []
-    do = "Set it to 0 or 1 (/etc/sysctl.d), or calico:felix:IgnoreLooseRPF to true: Felix would end at once"
-    return [finding(RP_FILTER, "2 (loose)", do)]
+    do = "Take the line out, or set calico:felix:IgnoreLooseRPF to true: Felix would end after the next boot"
+    return [_warning(RP_FILTER, "%s says 2" % files[-1][0], do)]
+
+
+def _dropped(situation):
+    """Filters that drop what workloads send and get, and that nothing which Felix accepts passes by."""
+    filters = situation.fact("filters", [])
+    # Without BIRD or VXLAN hosts have no workloads of each other; eBPF passes netfilter by.
+    if situation.backend == "none" or situation.felix_flag("BPFEnabled") or not filters:
+        return []
+    felix = _felix_writes(situation) or calico_filters.shows(filters)
+    returning = calico_filters.returns(situation.felix)
+    packets = _packets_of_workloads(situation)
+    found = []
+    for each, sure in calico_filters.dropping(filters, felix, packets, returning):
+        curable = calico_filters.is_ours(each, felix)
+        if curable and situation.settings["forwarding"]["accept"]:
+            if calico_filters.program(each.backend, each.family, situation.fact("programs", ()).__contains__):
+                continue
+            do = "Install the program of iptables that writes there: calico:forwarding:accept needs it"
+        elif curable:
+            do = (
+                "Set calico:forwarding:accept to true: rules then accept it, also after a restart of docker. "
+                "Or take DROP away: %s -P FORWARD ACCEPT" % ("iptables" if each.family == 4 else "ip6tables")
+            )
+        else:
+            do = "Have it accept what comes from cali* and goes there: the formula writes to iptables only"
+        seen = calico_filters.drop(each, felix)
+        found.append(finding("packet filter", seen, do, "error" if sure else "warning"))
+    return found
+
+
+def _packets_of_workloads(situation):
+    prefixes = calico_filters.prefixes(situation.felix("InterfacePrefix"))
+    found = []
+    for pool in situation.settings["network"]["pools"]:
+        family = 6 if ":" in pool["cidr"] else 4
+        address = situation.plan(family)[1]
+        pair = calico_situation.link_of(situation, address) if address else None
+        outward = pair[0]["name"] if pair else "eth0"
+        for (wrapping, of), mode in situation.wrappings.items():
+            if of == family and mode == "always":
+                outward = TUNNEL_MTU[wrapping, of][1]
+        for prefix in prefixes:
+            found.extend(calico_filters.packets(prefix, outward, pool["cidr"]))
+    return found
 
 
 def _forwarding(situation):
@@ -907,6 +960,7 @@ RULES = (
     _kernel,
     _ports,
     _forwarding,
+    _dropped,
     _conntrack,
     _mtu,
     _cni,

@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 
+import calico_filters
 import calico_host
 import calico_kernel
 
@@ -42,7 +43,7 @@ def facts(questions, root="/", proc="/proc", cgroups="/sys/fs/cgroup"):
         ports (numbers), reach ({family: destination}), registered ([(address, port)]), cni (bool).
 
     Returns a dict: links, features, release, sysctls, sysctl_files, listeners, reach, answering, cni,
-    nodename, network_manager. What could not be read is None.
+    nodename, network_manager, filters, programs (of iptables). What could not be read is None.
     """
     probes = {
         "links": links,
@@ -57,6 +58,8 @@ def facts(questions, root="/", proc="/proc", cgroups="/sys/fs/cgroup"):
         "cni": lambda: cni_configurations(root) if questions["cni"] else [],
         "nodename": lambda: text(root, "var/lib/calico/nodename"),
         "network_manager": lambda: network_manager(root, cgroups),
+        "filters": lambda: calico_filters.read(root),
+        "programs": lambda: calico_filters.programs(root),
     }
     found = {name: _told(probe) for name, probe in probes.items()}
     own = {address["address"] for link in found["links"] or () for address in link["addresses"]}

@@ -82,7 +82,8 @@ def own_reasons(look, excused=()):
 
     look
         ``{unit, service, felix, bird, errors}``: the unit's name, what :mod:`calico_host` says of it
-        and of Felix, BIRD's state by family, what kept us from asking BIRD, and its sessions.
+        and of Felix, BIRD's state by family, what kept us from asking BIRD, its sessions, and (``dropped``)
+        what packet filters drop of workloads' packets.
     excused
         Families whose BIRD may be in a graceful restart.
     """
@@ -92,6 +93,7 @@ def own_reasons(look, excused=()):
     if look["felix"]["ready"] is False:
         reasons.append("Felix is not ready: %s" % look["felix"]["reason"])
     reasons.extend(look["errors"])
+    reasons.extend(look.get("dropped", ()))
     reasons.extend(
         _restarting(family, look)
         for family, state in look["bird"].items()

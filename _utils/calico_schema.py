@@ -245,6 +245,14 @@ SETTINGS = (
         20,
         "Deadline of every call to the datastore, in seconds.",
     ),
+    Setting(
+        "forwarding:accept",
+        values.boolean,
+        False,
+        "Where another packet filter than the one Felix writes drops what is forwarded (Docker has iptables "
+        "do so), rules that accept what goes to workloads and comes from them. "
+        "[docs/forwarding.md](forwarding.md)",
+    ),
     Setting("network:pools", None, REQUIRED, "[The IP pools](#each-of-networkpools), at least one."),
     Setting(
         "network:peers",

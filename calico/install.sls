@@ -52,6 +52,15 @@ The host's setting is root's:
     - require:
       - sysctl: The host forwards packets
 
+{%- if calico.forwarding.accept is sameas true %}
+
+# The unit does it again before each start; here it is done where calico-node runs on.
+Packets of workloads are accepted:
+  calico.forwarding_accepted:
+    - require:
+      - calico: calico/node's image is on the host
+{%- endif %}
+
 Directories that calico-node mounts exist:
   file.directory:
     - names:

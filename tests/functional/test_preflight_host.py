@@ -577,3 +577,87 @@ def test_a_certificate_of_another_ca_is_named_where_etcd_refuses_it(host, pki):
         etcd__endpoints=["https://127.0.0.1:1"], etcd__tls__cert=at + ".pem", etcd__tls__key=at + "-key.pem"
     )
     assert set(found) == {"calico:etcd:endpoints"}
+
+
+# --- packet filters --------------------------------------------------------------------------------
+
+DROPS = "chain FORWARD of table ip filter (nftables, by iptables) drops what workloads send or get"
+both_kinds = pytest.mark.skipif(
+    not all(map(shutil.which, ("iptables-nft", "iptables-legacy"))), reason="needs iptables of both kinds"
+)
+
+
+@pytest.fixture
+def docker_drops(host):
+    """As Docker leaves a host on which it has switched forwarding on itself."""
+
+    def iptables(*words):
+        return host.host.run("iptables-nft", "-w", *words).stdout
+
+    iptables("-P", "FORWARD", "DROP")
+    yield iptables
+    for words in (("-F",), ("-X",), ("-P", "FORWARD", "ACCEPT")):
+        iptables(*words)
+    host.host.run("iptables-legacy", "-F")
+
+
+@both_kinds
+def test_what_felix_accepts_is_dropped_in_other_tables(host, docker_drops):
+    found = host.check()["packet filter"]
+    assert (found["level"], found["seen"]) == (
+        "error",
+        DROPS + ", and Felix accepts it in iptables' legacy tables only",
+    )
+    assert "calico:forwarding:accept" in found["do"] and "iptables -P FORWARD ACCEPT" in found["do"]
+    # Where Felix writes there itself, or may do so, it is the one to accept it; without sessions, nobody's.
+    for changes in (V3, dict(V3, felix__IptablesBackend="NFT"), {"node__backend": "none"}):
+        assert host.check(**changes) == {}
+    assert host.check(**V3, felix__IptablesBackend="Legacy")["packet filter"]["level"] == "error"
+    # This run would see to it.
+    assert host.check(forwarding__accept=True) == {}
+    docker_drops("-A", "FORWARD", "-p", "tcp", "-j", "ACCEPT")
+    assert host.check()["packet filter"]["level"] == "warning"
+    docker_drops("-P", "FORWARD", "ACCEPT")
+    assert host.check() == {}
+
+
+@both_kinds
+def test_a_node_whose_workloads_packets_are_dropped_is_not_ready(host, docker_drops):
+    host.check()
+    (reason,) = [each for each in host.minion.call("calico.status")["reasons"] if "drops" in each]
+    assert reason.startswith(DROPS)
+    (shown,) = [each for each in host.minion.call("calico.forwarding") if each["drops"]]
+    assert (shown["policy"], shown["felix"]) == ("drop", False)
+    docker_drops("-P", "FORWARD", "ACCEPT")
+    assert not [each for each in host.minion.call("calico.status")["reasons"] if "drops" in each]
+
+
+@both_kinds
+def test_rules_accept_what_would_be_dropped(host, docker_drops):
+    host.check(forwarding__accept=True)
+    before = docker_drops("-S")
+    would = host.minion.state("calico.forwarding_accepted", name="x", test=True)
+    assert would["result"] is None and list(would["changes"]) == [DROPS.partition(" drops")[0]]
+    assert docker_drops("-S") == before
+    done = host.minion.state("calico.forwarding_accepted", name="x")
+    assert done["result"] is True and done["changes"] == would["changes"]
+    rules = docker_drops("-S", "FORWARD").splitlines()
+    assert [line.split()[2:4] for line in rules[1:]] == [["-o", "cali+"], ["-i", "cali+"]]
+    assert host.minion.state("calico.forwarding_accepted", name="x")["changes"] == {}
+    # The unit makes sure of the same rules, and of no others.
+    for command in host.minion.call("calico.container")["unit"]["forwarding"]:
+        host.host.run("sh", "-c", command)
+    assert docker_drops("-S", "FORWARD").splitlines() == rules
+    docker_drops("-F", "FORWARD")
+    for command in host.minion.call("calico.container")["unit"]["forwarding"]:
+        host.host.run("sh", "-c", command)
+    assert sorted(docker_drops("-S", "FORWARD").splitlines()) == sorted(rules)
+    assert not [each for each in host.minion.call("calico.status")["reasons"] if "drops" in each]
+
+
+@both_kinds
+def test_rules_that_are_not_needed_are_not_made(host):
+    host.check(forwarding__accept=True)
+    done = host.minion.state("calico.forwarding_accepted", name="x")
+    assert (done["result"], done["changes"]) == (True, {})
+    assert "cali+" not in host.host.run("iptables-nft", "-S").stdout

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from tests.support.waiting import PATIENCE, until
 STANDINS = Path(etcdv2.__file__).resolve().parent
 HOSTS = 3
 STARTUP = STANDINS / "node" / "image" / "startup.py"
+# How the original writes: when, how grave, where in its source, what.
+LINE = r"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}} \[{}\]\[\d+\] startup\.go \d+: {}"
 
 pytestmark = [
     pytest.mark.lab,
@@ -196,7 +199,11 @@ class TestStartup:
         before = keys(store)
         done = start(NODENAME="node2", IP="10.1.0.1/16")
         assert done.returncode == 1
-        assert "Calico node 'node1' is already using the IPv4 address 10.1.0.1.\nTerminating\n" in done.stdout
+        *_, reason, last = done.stdout.splitlines()
+        assert re.fullmatch(
+            LINE.format("WARNING", "Calico node 'node1' is already using .* 10.1.0.1."), reason
+        )
+        assert re.fullmatch(LINE.format("WARNING", "Terminating"), last)
         assert keys(store) == before
 
     def test_the_check_for_duplicates_can_be_switched_off(self, start, store):
@@ -263,7 +270,7 @@ class TestStartup:
             ({"CALICO_IPV4POOL_CIDR": "10.0.0.0"}, "in CALICO_IPV4POOL_CIDR"),
             ({"CALICO_IPV6POOL_CIDR": "10.0.0.0/8"}, "in CALICO_IPV6POOL_CIDR"),
             ({"CALICO_IPV4POOL_CIDR": "10.0.0.0/27"}, "pool size is too small (min /26)"),
-            ({"CALICO_IPV4POOL_IPIP": "sometimes"}, "CALICO_IPV4POOL_IPIP 'sometimes'"),
+            ({"CALICO_IPV4POOL_IPIP": "sometimes"}, "error with field mode = 'sometimes'"),
             (
                 {"NO_DEFAULT_POOLS": "true", "CALICO_IPV4POOL_CIDR": POOL},
                 "Invalid configuration with NO_DEFAULT_POOLS defined",
@@ -285,7 +292,8 @@ class TestStartup:
     def test_policy_only_needs_no_address(self, start, store):
         done = start(CALICO_NETWORKING_BACKEND="none", IP="abc", AS="x")
         assert done.returncode == 0
-        assert store.tree("/calico/bgp/v1/host")[0] == {}
+        own = "/calico/bgp/v1/host/node1"
+        assert store.tree(own)[0] == {f"{own}/ip_addr_v4": "", f"{own}/ip_addr_v6": ""}
 
     def test_a_datastore_that_refuses_ends_it(self, start, fabric):
         done = start(ETCD_ENDPOINTS=f"https://{fabric.gateway}:9")
@@ -299,14 +307,18 @@ class TestStartup:
     def test_a_missing_certificate_ends_it(self, start, store, pki):
         done = start(ETCD_KEY_FILE=f"{pki}/none.pem")
         assert (done.returncode, keys(store)) == (1, {})
-        assert done.stdout.endswith("Terminating\n")
+        said = (
+            f"ERROR: Error accessing the Calico datastore: open {pki}/none.pem: no such file or directory\n"
+        )
+        assert done.stdout == said
 
     def test_it_waits_for_the_datastore_when_told_to(self, start, fabric, pki, tmp_path):
         late = etcd.Etcd(tmp_path / "late", pki, fabric.gateway)
         (tmp_path / "late").mkdir(exist_ok=True)
         waiting = start(background=True, WAIT_FOR_DATASTORE="true", ETCD_ENDPOINTS=late.endpoint)
         with waiting:
-            assert waiting.stdout.readline() == "Checking datastore connection\n"
+            first = LINE.format("INFO", "Checking datastore connection") + "\n"
+            assert re.fullmatch(first, waiting.stdout.readline())
             with late:
                 assert waiting.wait(timeout=PATIENCE) == 0
                 assert "Datastore connection verified\n" in waiting.stdout.read()
@@ -435,6 +447,40 @@ class TestContainers:
         others = {key: value for key, value in container.processes().items() if key != name}
         assert others == {key: value for key, value in before.items() if key != name}
         until(lambda: mesh[2].health() == 204, "ready again")
+
+    def test_felix_writes_legacy_tables_only(self, mesh):
+        rules = {kind: mesh[0].host.run(f"iptables-{kind}", "-S").stdout for kind in ("legacy", "nft")}
+        assert {kind: "cali-FORWARD" in text for kind, text in rules.items()} == {
+            "legacy": True,
+            "nft": False,
+        }
+
+    def test_felix_ends_where_the_kernel_lets_foreign_sources_in(self, mesh):
+        node = mesh[2]
+        name = "net.ipv4.conf.all.rp_filter"
+        before = node.host.run("sysctl", "-n", name).stdout.strip()
+        node.host.run("sysctl", "-qw", f"{name}=2")
+        try:
+            # Only a start looks at it.
+            assert node.health() == 204
+            os.kill(node.container.processes()["calico-felix"], signal.SIGKILL)
+            fatal = r"\[FATAL\]\[\d+\] int_dataplane\.go 763: Kernel's RPF check is set to 'loose'\."
+            until(lambda: len(re.findall(fatal, node.container.log)) > 1, 60, lambda: node.container.log)
+        finally:
+            node.host.run("sysctl", "-qw", f"{name}={before}")
+        until(lambda: node.health() == 204, 60, "ready again")
+
+    def test_felix_begins_anew_and_waits_while_the_datastore_is_locked(self, mesh):
+        node = mesh[2]
+        before = node.container.processes()["calico-felix"]
+        mesh[0].client.put("/calico/v1/Ready", "false")
+        try:
+            until(lambda: node.container.processes().get("calico-felix", before) != before, 60, "a new one")
+            # It calls that ready, as the original does.
+            until(lambda: node.health() == 204, 60, "ready")
+        finally:
+            mesh[0].client.put("/calico/v1/Ready", "true")
+        until(lambda: all(each.health() == 204 for each in mesh), 60, "all ready again")
 
     def test_a_killed_bird_loses_no_packet(self, mesh):
         with pinging(mesh) as packets:

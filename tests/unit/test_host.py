@@ -1,6 +1,7 @@
 """What a host shows of Calico: text as real kernels and programs printed it, and fakes of both."""
 
 import contextlib
+import datetime
 import json
 import socket
 import threading
@@ -489,3 +490,45 @@ def test_the_last_words_of_a_start_that_failed_are_as_they_were_said():
 )
 def test_what_is_grave(line):
     assert host.last_words([line] + [CONFD] * 20)[0] == line
+
+
+# --- what a program said when it ended -------------------------------------------------------------
+
+# As Felix 2.6.8 wrote it with rp_filter=2, once a second.
+LOOSE = (
+    "2026-11-28 10:00:{:02d}.123 [FATAL][71] int_dataplane.go 763: Kernel's RPF check is set to 'loose'.  "
+    "This would allow endpoints to spoof their IP address."
+)
+INFO = "2026-11-28 10:00:01.200 [INFO][71] felix.go 262: Using internal dataplane driver."
+
+
+def said(*lines, at="10:00:30", within=60):
+    now = datetime.datetime.fromisoformat(f"2026-11-28T{at}+00:00")
+    return host.felix_last_words("\n".join(lines), now, within)
+
+
+def test_the_last_words_are_repeated_without_time_and_place():
+    assert said(INFO, LOOSE.format(1), INFO) == (
+        "Kernel's RPF check is set to 'loose'. This would allow endpoints to spoof their IP address."
+    )
+    # Also behind what journalctl or svlogd put before them, and the last of them counts.
+    later = "bird: 2026-11-28 10:00:09.000 [FATAL][72] felix/daemon.go 12: Exiting"
+    assert said(LOOSE.format(1), later) == "Exiting"
+
+
+def test_words_of_an_earlier_start_are_none_of_this_one():
+    assert said(LOOSE.format(1), at="10:05:00") == ""
+    assert said(INFO) == said("") == said("panic: but when?") == ""
+
+
+def test_a_panic_has_the_time_of_what_came_before():
+    stack = "goroutine 1 [running]:"
+    assert said(INFO, "panic: runtime error: index out of range", stack) == (
+        "panic: runtime error: index out of range"
+    )
+    assert said(INFO, "panic: old", at="11:00:00") == ""
+
+
+def test_long_words_are_cut():
+    assert len(said("2026-11-28 10:00:01.1 [PANIC][1] a.go 1: " + "x" * 1000)) == host.LONGEST_WORDS
+    assert said("2026-13-99 10:00:01.1 [FATAL][1] a.go 1: x") == ""

@@ -3,6 +3,7 @@
 import copy
 import datetime
 
+import calico_filters
 import calico_preflight
 import calico_settings
 import calico_topology
@@ -66,6 +67,8 @@ def facts(*links, **changes):
         "nodename": None,
         "network_manager": None,
         "answering": [],
+        "filters": [],
+        "programs": [],
     }
     return {**healthy, **changes}
 
@@ -1105,3 +1108,71 @@ def test_a_unit_of_docker_that_cannot_be_started(fault, running, seen, do):
 )
 def test_a_name_that_every_host_has(name, level):
     assert [item["level"] for item in calico_preflight.of_name(name)] == level
+
+
+# --- packet filters --------------------------------------------------------------------------------
+
+
+def dropping(backend="nft", family=4, table="filter", chain="FORWARD", rules=()):
+    return calico_filters.Filter(backend, family, table, chain, "drop", {chain: list(rules)})
+
+
+IPTABLES_NFT = ["/usr/sbin/iptables-nft"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "filters", "levels"),
+    [
+        ({}, [dropping()], ["error"]),
+        ({}, [dropping("legacy")], []),
+        ({}, [dropping(table="mangle")], ["error"]),
+        ({}, [dropping(family=6)], []),
+        ({}, [dropping("native", 0, chain="forward")], ["error"]),
+        ({}, [dropping(rules=[calico_filters.Rule([None], "accept", None)])], ["warning"]),
+        ({"forwarding__accept": True}, [dropping()], []),
+        # The rules of the formula do not help there.
+        ({"forwarding__accept": True}, [dropping("native", 0, chain="forward")], ["error"]),
+        ({"node__backend": "none"}, [dropping()], []),
+        ({"felix__IptablesFilterAllowAction": "RETURN"}, [dropping("legacy")], ["error"]),
+        ({"version": V3}, [dropping(), dropping("legacy")], []),
+        ({"version": V3, "felix__IptablesBackend": "NFT"}, [dropping(), dropping("legacy")], ["error"]),
+        (
+            {"version": V3, "felix__IptablesBackend": "NFT", "felix__BPFEnabled": True},
+            [dropping("legacy")],
+            [],
+        ),
+        # Where Felix has chosen already, its chains tell.
+        (
+            {"version": V3},
+            [dropping(), dropping("legacy", rules=[calico_filters.Rule([], "jump", "cali-FORWARD")])],
+            ["error"],
+        ),
+    ],
+)
+def test_filters_that_drop_what_felix_accepts(changes, filters, levels):
+    given = settings(**changes)
+    found = judge(given, facts(filters=filters, programs=IPTABLES_NFT), cluster(given["version"]))
+    assert [(what, level) for level, what, _seen in found] == [("packet filter", level) for level in levels]
+
+
+def test_the_cure_needs_its_program():
+    given = settings(forwarding__accept=True)
+    found = facts(filters=[dropping()], programs=["/usr/sbin/iptables"])
+    (item,) = calico_preflight.findings(given, "node1", cluster(), found)
+    assert item["level"] == "error" and "Install the program" in item["do"]
+
+
+def test_unknown_filters_are_no_finding():
+    assert judge(settings(), facts(filters=None)) == []
+
+
+def test_source_addresses_after_the_next_boot():
+    name = "net.ipv4.conf.all.rp_filter"
+    files = [("/etc/sysctl.d/10-network-security.conf", {name: "2"})]
+    (found,) = judge(settings(), facts(sysctl_files=files))
+    assert found == ("warning", name, "/etc/sysctl.d/10-network-security.conf says 2")
+    assert judge(settings(felix__IgnoreLooseRPF=True), facts(sysctl_files=files)) == []
+    assert (
+        judge(settings(), facts(sysctl_files=[*files, ("/etc/sysctl.d/99-sysctl.conf", {name: "1"})])) == []
+    )
+    assert judge(settings(V3), facts(sysctl_files=files), cluster(V3)) == []

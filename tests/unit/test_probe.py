@@ -5,6 +5,7 @@ import os
 import socket
 import time
 
+import calico_filters
 import calico_host
 import calico_probe
 import pytest
@@ -327,6 +328,11 @@ def test_what_cannot_be_read_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     questions = dict(NOTHING, features=["nft_compat"], sysctls=["net.x"], registered=[("192.0.2.7", 179)])
     monkeypatch.setattr(calico_probe, "listening", lambda: None)
+
+    def silent(*_):
+        raise OSError
+
+    monkeypatch.setattr(calico_filters, "_nftables", silent)
     found = calico_probe.facts(questions, str(tmp_path), str(tmp_path), str(tmp_path))
     assert found.pop("release")
     assert found == {
@@ -340,6 +346,8 @@ def test_what_cannot_be_read_is_no_error(tmp_path, monkeypatch):
         "nodename": None,
         "network_manager": None,
         "answering": [],
+        "filters": None,
+        "programs": [],
     }
 
 

@@ -194,6 +194,7 @@ def test_a_peer_outside_the_cluster_is_named_by_its_kind():
             "the service calico-node.service does not run",
         ),
         ({"felix": {"ready": False, "reason": "refuses"}}, "Felix is not ready: refuses"),
+        ({"dropped": ["chain FORWARD drops it"]}, "chain FORWARD drops it"),
         ({"errors": ["/var/run/calico/bird.ctl: hangs"]}, "bird.ctl: hangs"),
         (
             {"bird": {"IPv4": {"graceful_restart": True, "server_time": NOW}}},

@@ -211,6 +211,7 @@ REASONS = {
     ),
     "_utils/calico_registration.py": "not_started",
     "_utils/calico_container.py": "health",
+    "_utils/calico_filters.py": "drop",
     "_utils/calico_rollback.py": "worse recorded unpack",
     "_utils/calico_migration.py": "next_step",
     "_utils/calico_rollout.py": "plan _hopeless why",

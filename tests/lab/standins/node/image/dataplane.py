@@ -13,7 +13,8 @@ from environment import Network
 
 _RTMGRP_LINK = 1
 _CHAIN = "cali-FORWARD"
-_LEGACY_TABLES = Path("/proc/net/ip_tables_names")
+LEGACY, NFT = "legacy", "nft"
+_PROGRAMS = ("iptables", "ip6tables")
 # What Felix sets on the host's end of a workload's interface.
 _SYSCTLS = {
     4: {"route_localnet": "1", "proxy_arp": "1", "forwarding": "1", "rp_filter": "1"},
@@ -31,8 +32,8 @@ def link_changes() -> Iterator[None]:
 
 
 class Dataplane:
-    def __init__(self, prefix: str):
-        self._prefix = prefix
+    def __init__(self, prefix: str, tables: str):
+        self._prefix, self._tables = prefix, tables
 
     def apply(self, endpoints: list) -> None:
         self._allow_forwarding()
@@ -77,12 +78,21 @@ class Dataplane:
                 return  # the interface went away, or the kernel has no IPv6
 
     def _allow_forwarding(self) -> None:
-        """Docker's policy for forwarded packets is DROP, in the tables that its iptables uses."""
-        commands = ["iptables-nft"]
-        if _LEGACY_TABLES.exists() and "filter" in _LEGACY_TABLES.read_text().split():
-            commands.append("iptables-legacy")
-        for command in commands:
-            _ensure_chain([command, "--wait"], self._prefix)
+        """In one kind of tables only: what drops packets in the other kind goes on dropping them."""
+        _ensure_chain([f"iptables-{self._tables}", "--wait"], self._prefix)
+
+
+def tables(asked_for: str) -> str:
+    """`legacy` or `nft`, as asked for; else where there are more rules already."""
+    if asked_for.lower() in (LEGACY, NFT):
+        return asked_for.lower()
+    rules = {kind: sum(_rules(f"{name}-{kind}-save") for name in _PROGRAMS) for kind in (LEGACY, NFT)}
+    return LEGACY if rules[LEGACY] >= rules[NFT] else NFT
+
+
+def _rules(command: str) -> int:
+    saved = subprocess.run([command], capture_output=True, text=True).stdout
+    return sum(line.startswith("-") for line in saved.splitlines())
 
 
 def _ensure_chain(iptables: list[str], prefix: str) -> None:

@@ -19,6 +19,10 @@ class Generation:
     # How Felix and confd show themselves: a process name, and the command line where it matters.
     felix: tuple[str, ...]
     confd: tuple[str, ...]
+    felix_tables: str  # the kind of iptables that Felix writes; empty: as it is told, or finds out
+    hears_while_starting: bool  # whether SIGTERM ends the container while its start-up runs
+    health_opens_first: bool  # whether Felix answers, not ready, before it has read the datastore
+    refuses_loose_rpf: bool  # whether Felix ends where net.ipv4.conf.all.rp_filter is 2
     health_host: str  # what Felix listens on where nobody says; empty: everywhere
     detection: tuple[str, ...]  # the methods to find the host's own address
     internal_interfaces: tuple[str, ...]  # that container runtimes and Calico itself make
@@ -47,6 +51,10 @@ V2 = Generation(
     commands={"versions": "versions.py"},
     felix=("calico-felix",),
     confd=("confd",),
+    felix_tables="legacy",
+    hears_while_starting=False,
+    health_opens_first=True,
+    refuses_loose_rpf=True,
     health_host="",
     detection=("first-found", "can-reach", "interface", "skip-interface"),
     internal_interfaces=(*_INTERNAL, "cali.*", "tunl.*", "flannel.*", "kube-ipvs.*"),
@@ -71,6 +79,10 @@ V3 = Generation(
     commands={"calico-node": "calico_node.py"},
     felix=("calico-node", "-felix"),
     confd=("calico-node", "-confd"),
+    felix_tables="",
+    hears_while_starting=True,
+    health_opens_first=False,
+    refuses_loose_rpf=False,
     health_host="localhost",
     detection=("first-found", "can-reach", "interface", "skip-interface", "cidr"),
     internal_interfaces=tuple(

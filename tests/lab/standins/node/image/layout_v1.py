@@ -104,6 +104,9 @@ class Snapshot:
             found.append(Endpoint(data["name"], tuple(map(ipaddress.ip_network, networks))))
         return found
 
+    def ready_flag(self) -> str | None:
+        return self._keys.get(f"{ROOT}/v1/Ready")
+
     def felix_setting(self, node: str, name: str) -> str | None:
         own = self._keys.get(f"{_HOSTS}/{node}/config/{name}")
         return own if own is not None else self._keys.get(f"{_CONFIG}/{name}")
@@ -143,6 +146,8 @@ class Datastore:
         host, bgp = f"{_HOSTS}/{node.name}", f"{_BGP}/host/{node.name}"
         self._client.put(f"{host}/metadata", "{}")
         if not with_bgp:
+            for version in (4, 6):
+                self._client.put(f"{bgp}/ip_addr_v{version}", "")
             return
         for version in (4, 6):
             address = node.address(version)

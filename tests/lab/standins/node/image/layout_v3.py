@@ -92,6 +92,10 @@ class Snapshot:
         """There is no place for them in this generation."""
         return []
 
+    def ready_flag(self) -> str:
+        """What this Felix does with it is not known here."""
+        return "true"
+
     def felix_setting(self, node: str, name: str) -> str | None:
         field = name[:1].lower() + name[1:]
         for place in (f"node.{node}", "default"):

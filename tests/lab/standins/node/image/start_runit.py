@@ -2,7 +2,8 @@
 """The container's first process: start-up once, then the services, each started again when it dies.
 
 On SIGTERM everything ends at once by SIGKILL, so that BIRD withdraws nothing: its kernel routes
-stay, and its neighbours wait for the graceful restart.
+stay, and its neighbours wait for the graceful restart. Only 2.6 hears nothing while its start-up runs, as
+where that waits for the datastore: it has to be killed.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Supervisor:
         self._env = env
         self._environ = dict(os.environ)
         self._services: list[Service] = []
+        self._hears = process.generation().hears_while_starting
 
     def run(self) -> int:
         """The container's exit code."""
@@ -74,6 +76,7 @@ class Supervisor:
         if code := self._complete(python_service("startup", "startup.py")):
             print("Calico node failed to start", file=sys.stderr, flush=True)
             return code
+        self._hears = True
         name = self._node_name()
         self._environ |= {"NODENAME": name, "FELIX_FELIXHOSTNAME": name}
         self._services = self._wanted()
@@ -139,7 +142,7 @@ class Supervisor:
             info = signal.sigtimedwait(_SIGNALS, max(0.0, min(due) - time.monotonic()))
         else:
             info = signal.sigwaitinfo(_SIGNALS)
-        if info and info.si_signo != signal.SIGCHLD:
+        if info and info.si_signo != signal.SIGCHLD and self._hears:
             raise Stopped
         self._reap()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
+import os
 import time
 from pathlib import Path
 
@@ -11,20 +13,26 @@ import process
 from environment import Environment, Invalid, Network
 
 _WAIT_FOR_DATASTORE_S = 1.0
+# With these words the client's library ends the program, waiting or not: nothing comes behind them.
+_NO_CLIENT = "ERROR: Error accessing the Calico datastore: "
 _IPIP_MODES = {"": "", "off": "", "always": "always", "cross-subnet": "cross-subnet"}
 # The mode of CALICO_IPV4POOL_IPIP is for IPv4 only: there is no IPIP pool for IPv6.
 _NAT_DEFAULT = {4: True, 6: False}
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
+def say(text: str, line: int, severity: str = "INFO") -> None:
+    """As the original writes it, with the line of its source."""
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    print(f"{now} [{severity}][{os.getpid()}] startup.go {line}: {text}", flush=True)
 
 
-def warn(text: str) -> None:
-    say(f"WARNING: {text}")
+def warn(text: str, line: int) -> None:
+    say(text, line, "WARNING")
 
 
 class Startup:
+    no_client = _NO_CLIENT
+
     def __init__(self, env: Environment):
         self._env = env
         self._generation = process.generation()
@@ -36,7 +44,7 @@ class Startup:
         if self._env.text("WAIT_FOR_DATASTORE") == "true":
             self._wait_for(store)
         else:
-            say("Skipping datastore connection test")
+            say("Skipping datastore connection test", 83)
         snapshot = self._snapshot(store)
         node = snapshot.node(self._name)
         with_bgp = self._env.backend() != "none"
@@ -49,7 +57,7 @@ class Startup:
             self._name, process.version(), self._merged_cluster_type(snapshot.cluster_type())
         )
         Path("startup.env").write_text(f"export NODENAME={self._name}\n")
-        say(f"Using node name: {self._name}")
+        say(f"Using node name: {self._name}", 131)
 
     def _node_name(self) -> str:
         return self._env.node_name()
@@ -58,17 +66,24 @@ class Startup:
         try:
             return self._layout.connect(self._env, process.version())
         except (OSError, ValueError, *self._layout.Error) as error:
-            raise Invalid(f"Unable to create the datastore client: {error}") from error
+            raise Invalid(self.no_client + self._why(error)) from error
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, FileNotFoundError):
+            for path in self._env.certificates().values():
+                if path and not Path(path).exists():
+                    return f"open {path}: no such file or directory"
+        return str(error)
 
     def _wait_for(self, store) -> None:
-        say("Checking datastore connection")
+        say("Checking datastore connection", 204)
         while True:
             try:
                 store.reachable()
             except self._layout.Unreachable:
                 time.sleep(_WAIT_FOR_DATASTORE_S)
             else:
-                say("Datastore connection verified")
+                say("Datastore connection verified", 204)
                 return
 
     def _snapshot(self, store):
@@ -86,12 +101,12 @@ class Startup:
             self._refuse_duplicates(node, snapshot)
         number = self._env.as_number()
         if number is not None:
-            say(f"Using AS number specified in environment (AS={number})")
+            say(f"Using AS number specified in environment (AS={number})", 525)
             node.as_number = number
         elif node.as_number is None:
-            say("No AS number configured on node resource, using global value")
+            say("No AS number configured on node resource, using global value", 530)
         else:
-            say(f"Using AS number {node.as_number} configured in node resource")
+            say(f"Using AS number {node.as_number} configured in node resource", 532)
 
     def _configure_address(self, node, version: int) -> None:
         variable = {4: "IP", 6: "IP6"}[version]
@@ -102,17 +117,16 @@ class Startup:
                 self._env.text(f"{variable}_AUTODETECTION_METHOD"), version, self._generation
             )
             if found:
-                say(
-                    f"Using autodetected IPv{version} address on interface {found.interface}: {found.address}"
-                )
+                where = f"on interface {found.interface}: {found.address}"
+                say(f"Using autodetected IPv{version} address {where}", 467)
                 node.set_address(version, found.address)
                 return
             if stored is None:
                 raise Invalid(f"Couldn't autodetect a management IPv{version} address:")
-            warn(f"Autodetection of IPv{version} address failed, keeping existing value: {stored}")
+            warn(f"Autodetection of IPv{version} address failed, keeping existing value: {stored}", 307)
         elif given:
             node.set_address(version, self._env.address(variable, version))
-            say(f"Using IPv{version} address from environment: {variable}={given}")
+            say(f"Using IPv{version} address from environment: {variable}={given}", 362)
         self._look_for(node.address(version), version)
 
     def _look_for(self, address, version: int) -> None:
@@ -120,9 +134,9 @@ class Startup:
             return
         for found in autodetect.addresses(version):
             if found.address.ip == address.ip:
-                say(f"IPv{version} address {address.ip} discovered on interface {found.interface}")
+                say(f"IPv{version} address {address.ip} discovered on interface {found.interface}", 392)
                 return
-        warn(f"Unable to confirm IPv{version} address {address.ip} is assigned to this host")
+        warn(f"Unable to confirm IPv{version} address {address.ip} is assigned to this host", 397)
 
     def _refuse_duplicates(self, node, snapshot) -> None:
         conflicts = self._duplicates(node, snapshot)
@@ -162,11 +176,11 @@ class Startup:
     def _create_pool(self, store, network: Network) -> None:
         mode = self._env.text("CALICO_IPV4POOL_IPIP").lower() if network.version == 4 else ""
         if mode not in _IPIP_MODES:
-            raise Invalid(f"Unrecognized IPIP mode specified in CALICO_IPV4POOL_IPIP '{mode}'")
+            raise Invalid(f"Failed to create default IPv4 IP pool error=error with field mode = '{mode}'")
         smallest = self._generation.smallest_pool[network.version]
         if network.prefixlen > smallest:
             raise Invalid(
-                f"Failed to create default IPv{network.version} IP pool: error with field CIDR = "
+                f"Failed to create default IPv{network.version} IP pool error=error with field CIDR = "
                 f"'{network}' (IP pool size is too small (min /{smallest}) for use with Calico "
                 "IPAM)"
             )
@@ -176,7 +190,8 @@ class Startup:
         if store.create_pool(network, _IPIP_MODES[mode], nat):
             say(
                 f"Created default IPv{network.version} pool ({network}) with NAT outgoing "
-                f"{str(nat).lower()}. IPIP mode: {mode or 'off'}"
+                f"{str(nat).lower()}. IPIP mode: {mode or 'off'}",
+                669,
             )
 
     def _ipv6_supported(self) -> bool:
@@ -190,5 +205,10 @@ class Startup:
 
 
 def give_up(reason: str) -> None:
-    say(f"ERROR: {reason}")
-    say("Terminating")
+    if reason.startswith(_NO_CLIENT):
+        print(reason, flush=True)
+        return
+    failed = reason.startswith("Failed to create")
+    for text in reason.splitlines():
+        say(text, 665 if failed else 718, "ERROR" if failed else "WARNING")
+    warn("Terminating", 915)

@@ -72,6 +72,8 @@ def give_up(reason: str) -> None:
 
 
 class Startup(startup_v2.Startup):
+    no_client = "Unable to create the datastore client: "
+
     def run(self) -> None:
         try:
             self._run()

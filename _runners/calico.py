@@ -29,6 +29,7 @@ HELPERS = (
     "calico_minions",
     "calico_page",
     "calico_plan",
+    "calico_regex",
     "calico_removal",
     "calico_report",
     "calico_resources",

@@ -26,6 +26,7 @@ HELPERS = (
     "calico_migration",
     "calico_minions",
     "calico_pools",
+    "calico_regex",
     "calico_rollout",
     "calico_selector",
     "calico_topology",

@@ -513,11 +513,11 @@ def test_an_address_that_was_chosen_is_kept():
     assert found[1][2] == "would change from 10.0.0.1 to 192.0.2.1"
 
 
-BRIDGE = link("br-1f", "172.18.0.1/16")
+NET_OF_DOCKER = link("br-1f", "172.18.0.1/16")
 
 
 def test_a_bridge_of_containers_that_was_chosen():
-    on_bridge = facts(LO, ETH0, BRIDGE)
+    on_bridge = facts(LO, ETH0, NET_OF_DOCKER)
     stored = cluster(node1="172.18.0.1/16")
     (item,) = calico_preflight.findings(settings(), "node1", stored, on_bridge)
     assert (item["level"], item["what"]) == ("warning", "address of node node1")
@@ -537,7 +537,7 @@ def test_a_bridge_of_containers_that_was_chosen():
 
 @pytest.mark.parametrize("method", ["interface=eth1", "interface=th1", "skip-interface=br-"])
 def test_the_method_decides_which_addresses_count(method):
-    found = facts(LO, link("eth1", "192.168.61.62/24"), BRIDGE)
+    found = facts(LO, link("eth1", "192.168.61.62/24"), NET_OF_DOCKER)
     given = settings(node__ip="autodetect", node__ip_autodetection_method=method)
     # Another node has registered its bridge, which is like ours.
     assert judge(given, found, cluster(node3="172.18.0.1/16")) == []

@@ -665,6 +665,7 @@ def gate(monkeypatch):
                 "ready": opened,
                 "reasons": [] if opened else list(routes_missing or ["no session"]),
                 "routes": {"expected": 0, "missing": missing},
+                "felix": {"ready": True},
             }
 
         monkeypatch.setattr(calico, "time", clock)

@@ -415,7 +415,7 @@ def _check():
     except CommandExecutionError as err:
         findings.append(calico_preflight.finding("calico:etcd:tls", str(err), "Give a file that is there"))
     now = datetime.datetime.now(datetime.timezone.utc)
-    findings.extend(calico_preflight.of_certificates(parts, now))
+    findings.extend(calico_preflight.of_certificates(checked, parts, now))
     # With certificates that cannot work, what etcd says of them would only be said twice.
     useless = any(item["level"] == "error" and "calico:etcd" in item["what"] for item in findings)
     findings.extend(_check_sources(checked))
@@ -1530,7 +1530,8 @@ def migration():
 
 
 def _etcd(checked):
-    texts = {part: pem.decode("utf-8") for part, pem in _certificates(checked).items()}
+    # What stands around the blocks may be in any encoding, and is none of OpenSSL's business.
+    texts = {part: calico_pem.readable(part, pem) for part, pem in _certificates(checked).items()}
     return calico_etcd.Client(
         checked["etcd"]["endpoints"], tls=texts, deadline=checked["calicoctl"]["timeout"]
     )

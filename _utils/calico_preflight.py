@@ -12,6 +12,7 @@ import ipaddress
 import re
 
 import calico_container
+import calico_generations
 import calico_migration
 import calico_pem
 import calico_runtimes
@@ -123,16 +124,23 @@ def of_name(name):
     return [finding("node name", "'%s' has capitals" % name, do % name.lower())]
 
 
-def of_certificates(parts, now):
+def of_certificates(settings, parts, now):
     """Certificates and key ({part: PEM bytes}) that do not belong together, or are not valid now."""
     do = (
         "Give a CA, certificate and key that belong together and are valid now; where they are, set this "
         "host's clock"
     )
+    ed25519 = calico_generations.GENERATIONS[settings["generation"]]["ed25519"]
     return [
-        finding("calico:etcd:tls:" + part, "the %s %s" % (part, what), do, level)
-        for level, part, what in calico_pem.findings(parts, now)
+        finding("calico:etcd:tls:" + part, "the %s%s %s" % (part, _source(settings, part), what), do, level)
+        for level, part, what in calico_pem.findings(parts, now, ed25519)
     ]
+
+
+def _source(settings, part):
+    """Where a part comes from, in words; nothing where the pillar itself holds it."""
+    given = settings["etcd"]["tls"][part] or ""
+    return "" if "-----BEGIN " in given else " (%s)" % given
 
 
 def of_source(path, source, source_hash, found):

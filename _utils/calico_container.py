@@ -7,11 +7,12 @@ description made here. Pure: no Salt, no side effects.
 
 import hashlib
 import json
+import re
 
 import calico_forms
 import calico_generations
 import calico_runtimes
-from calico_problems import MASK, is_secret
+import calico_secrets
 
 NAME = "calico-node"
 CERTIFICATES = "/etc/calico/ssl"
@@ -20,9 +21,14 @@ KEY = CERTIFICATES + "/" + CERTIFICATE_FILES["key"]
 # Says what a running container was started with; see configuration_digest().
 LABEL = "calico-formula.configuration"
 
+# The CNI configuration of 2.6, and of Calico 3.
+CNI_FILES = ("10-calico.conf", "10-calico.conflist")
+
 # Variables of the datastore's client that a setting decides. It takes each with CALICO_ before it, too.
 _CLIENT = {
     "ETCD_ENDPOINTS": "etcd:endpoints",
+    "ETCD_USERNAME": "etcd:username",
+    "ETCD_PASSWORD": "etcd:password",
     "ETCD_CA_CERT_FILE": "etcd:tls:ca",
     "ETCD_CERT_FILE": "etcd:tls:cert",
     "ETCD_KEY_FILE": "etcd:tls:key",
@@ -86,6 +92,10 @@ def certificate_paths(settings):
     }
 
 
+# What calico/node reads once in a cluster's life.
+ONCE = re.compile("NO_DEFAULT_POOLS|CALICO_IPV[46]POOL_.*")
+
+
 def environment(settings):
     """
     The environment of the container, in the order of the chapter's unit.
@@ -102,6 +112,9 @@ def environment(settings):
         result["KUBECONFIG"] = settings["kubernetes"]["kubeconfig"]
     else:
         result["ETCD_ENDPOINTS"] = ",".join(settings["etcd"]["endpoints"])
+        for key in ("username", "password"):
+            if settings["etcd"][key]:
+                result["ETCD_" + key.upper()] = settings["etcd"][key]
     for part, path in certificate_paths(settings).items():
         result["ETCD_%s_FILE" % {"ca": "CA_CERT", "cert": "CERT", "key": "KEY"}[part]] = path
     result.update(tables["env_defaults"])
@@ -230,6 +243,16 @@ def container(settings, certificates=""):
     return result
 
 
+def used(environment):
+    """
+    The part of an environment (``{name: text}``) that a container is held against.
+
+    The default pools' variables count in an empty datastore only: later, calico/node does not look at
+    them, and the pools' own states write what has changed.
+    """
+    return {name: value for name, value in environment.items() if not ONCE.fullmatch(name)}
+
+
 def unit(settings):
     """
     What the unit of the container is made of beside :func:`container`.
@@ -243,6 +266,53 @@ def unit(settings):
         "remove": list(runtime["remove"]),
         "directories": [] if runtime["makes_directories"] else directories(settings),
     }
+
+
+def cni_files(settings):
+    """Paths of the CNI configuration of either generation; of the two only one may be there."""
+    return ["%s/%s" % (settings["cni"]["conf_dir"], name) for name in CNI_FILES]
+
+
+def cni_file(settings):
+    """Path of the CNI configuration of this release."""
+    chain = calico_generations.GENERATIONS[settings["generation"]]["cni_chain"]
+    return cni_files(settings)[1 if chain else 0]
+
+
+def wrote_cni(text):
+    """
+    Whether a CNI configuration (text) is one that the formula writes, whatever the settings were.
+
+    Others have files of this name, too: Calico's own install-cni container, and people.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    if not isinstance(found, dict) or json.dumps(found, indent=4) != text.strip():
+        return False
+    plugins = found.get("plugins", [found])
+    plugin = plugins[0] if isinstance(plugins, list) and plugins else None
+    if not isinstance(plugin, dict) or plugin.get("type") != "calico":
+        return False
+    kubernetes = plugin.get("kubernetes")
+    return (
+        set(plugin) <= _CNI_KEYS
+        and plugin.get("policy") == {"type": "k8s"}
+        and isinstance(kubernetes, dict)
+        and set(kubernetes) == {"kubeconfig"}
+        and all(plugin[key].startswith(CERTIFICATES + "/") for key in _CNI_PATHS if key in plugin)
+    )
+
+
+_CNI_PATHS = ("etcd_key_file", "etcd_cert_file", "etcd_ca_cert_file")
+_CNI_KEYS = {"name", "cniVersion", "type", "datastore_type", "etcd_endpoints", *_CNI_PATHS, "nodename"} | {
+    "log_level",
+    "mtu",
+    "ipam",
+    "policy",
+    "kubernetes",
+}
 
 
 def cni_configuration(settings, installed=()):
@@ -263,7 +333,7 @@ def cni_configuration(settings, installed=()):
         plugin["nodename"] = settings["node"]["name"]
     plugin["log_level"] = settings["cni"]["log_level"]
     plugin["mtu"] = settings["cni"]["mtu"]
-    plugin["ipam"] = {"type": "calico-ipam"}
+    plugin["ipam"] = {"type": "calico-ipam", **_cni_families(settings)}
     plugin["policy"] = {"type": settings["cni"]["policy"]}
     plugin["kubernetes"] = {"kubeconfig": settings["kubernetes"]["kubeconfig"]}
     if not tables["cni_chain"]:
@@ -272,6 +342,31 @@ def cni_configuration(settings, installed=()):
     if "bandwidth" in installed:
         chain.append({"type": "bandwidth", "capabilities": {"bandwidth": True}})
     return dict(head, plugins=chain)
+
+
+def _cni_families(settings):
+    """Which addresses a workload gets, where it is not the plugin's own way: IPv4 alone. Text, not true."""
+    families = workload_families(settings)
+    result = {} if 4 in families or not families else {"assign_ipv4": "false"}
+    return dict(result, assign_ipv6="true") if 6 in families else result
+
+
+def workload_families(settings):
+    """
+    The address families that workloads get, from the pools of the pillar.
+
+    IPv6 only where the node has it, too, and Felix has not been told otherwise.
+    """
+    given = {
+        6 if ":" in pool["cidr"] else 4
+        for pool in settings["network"]["pools"]
+        if not pool.get("disabled")
+        and pool.get("assignment_mode") != "Manual"
+        and "Workload" in (pool.get("allowed_uses") or ["Workload"])
+    }
+    if settings["node"]["ip6"] in (None, "", "none") or switch(settings, "Ipv6Support") is False:
+        given.discard(6)
+    return given
 
 
 def _cni_datastore(settings, tables):
@@ -296,6 +391,9 @@ def calicoctl_configuration(settings):
         spec["kubeconfig"] = settings["kubernetes"]["kubeconfig"]
     else:
         spec["etcdEndpoints"] = ",".join(settings["etcd"]["endpoints"])
+        for key, name in (("username", "etcdUsername"), ("password", "etcdPassword")):
+            if settings["etcd"][key]:
+                spec[name] = settings["etcd"][key]
     paths = certificate_paths(settings)
     for part, key in (("key", "etcdKeyFile"), ("cert", "etcdCertFile"), ("ca", "etcdCACertFile")):
         if part in paths:
@@ -308,9 +406,13 @@ def configuration_digest(description, certificates):
     One text for everything a container is started with.
 
     It goes into the unit as a label. A container that carries another one was started before the
-    last change, also where the run that made the change was killed before it could restart it.
+    last change, also where the run that made the change was killed before it could restart it. Everybody
+    may read the unit, and guess at a digest: secrets are not in it, :func:`outdated` compares them.
     """
-    canonical = json.dumps([description, certificates], sort_keys=True)
+    environment = calico_secrets.shown(used(description["environment"]))
+    # In which order things are mounted makes no difference.
+    described = dict(description, environment=environment, mounts=sorted(description["mounts"]))
+    canonical = json.dumps([described, certificates], sort_keys=True)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
@@ -333,17 +435,40 @@ def outdated(wanted, inspected, image_id):
     if image_id and inspected.get("Image") != image_id:
         changes["image"] = {"old": inspected.get("Image"), "new": image_id}
     label = (config.get("Labels") or {}).get(LABEL)
-    if label == wanted["labels"][LABEL]:
-        return changes
-    running = environment_of(inspected)
-    differing = sorted(name for name, value in wanted["environment"].items() if running.get(name) != value)
+    current = label == wanted["labels"][LABEL]
+    # Values may be others under the same label: secrets, and a file that was changed by hand.
+    differing = other_values(wanted["environment"], inspected, missing=not current)
     if differing:
         changes["environment"] = {"old": "other values", "new": ", ".join(differing)}
-    binds = (inspected.get("HostConfig") or {}).get("Binds") or []
-    if sorted(binds) != sorted(wanted["mounts"]):
-        changes["mounts"] = {"old": sorted(binds), "new": sorted(wanted["mounts"])}
+    binds = (inspected.get("HostConfig") or {}).get("Binds")
+    if sorted(binds or []) != sorted(wanted["mounts"]) and (binds or not current):
+        changes["mounts"] = {"old": sorted(binds or []), "new": sorted(wanted["mounts"])}
+    if current:
+        return changes
     changes["configuration"] = {"old": label, "new": wanted["labels"][LABEL]}
     return changes
+
+
+def other_values(wanted, inspected, missing=False):
+    """
+    The variables that a container has other values for.
+
+    wanted
+        The environment as it should be (``{name: text}``).
+    inspected
+        The container as ``docker inspect`` shows it (dict).
+    missing
+        Whether those count that it does not have at all (bool).
+
+    Returns a sorted list of names.
+    """
+    running = environment_of(inspected)
+    # The runtime takes the file's lines without a carriage return at their end.
+    return sorted(
+        name
+        for name, value in used(wanted).items()
+        if (missing or name in running) and running.get(name) != value.removesuffix("\r")
+    )
 
 
 def environment_of(inspected):
@@ -356,6 +481,6 @@ def shown(inspected):
     """A container as ``docker inspect`` shows it, with the secrets in its environment masked."""
     if not (inspected or {}).get("Config"):
         return inspected
-    pairs = environment_of(inspected).items()
-    safe = ["%s=%s" % (name, MASK if is_secret(name) else value) for name, value in pairs]
+    pairs = calico_secrets.shown(environment_of(inspected)).items()
+    safe = ["%s=%s" % pair for pair in pairs]
     return dict(inspected, Config=dict(inspected["Config"], Env=safe))

@@ -47,8 +47,8 @@ calico-node's files are gone:
       # What calico/node of Calico 3 leaves there for the CNI plugin.
       - /var/lib/calico/nodename
       - /var/lib/calico/mtu
-{%- if calico.cni.enabled %}
-      - {{ cni.path }}
+{%- if calico.cni.enabled is not sameas false %}
+      - {{ cni.path | json }}
 {%- endif %}
 {%- for certificate in certificates %}
       - {{ certificate.path }}
@@ -61,6 +61,12 @@ calico-node's files are gone:
 {%- if calico.clean.datastore is sameas true %}
       - calico: The node has left the cluster
 {%- endif %}
+
+# Also where it was switched off since.
+CNI has no configuration of Calico's:
+  calico.cni_absent:
+    - require:
+      - calico: calico-node's container is gone
 
 {%- if calico.cni.enabled and calico.cni.plugins.source %}
 

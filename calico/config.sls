@@ -1,5 +1,5 @@
-# Certificates, calicoctl.cfg, CNI configuration, environment and unit are as the pillar says.
-{%- from "calico/map.jinja" import calico, certificates, cni with context %}
+# Certificates, calicoctl.cfg, environment and unit are as the pillar says.
+{%- from "calico/map.jinja" import calico, certificates with context %}
 
 include:
   - calico.install
@@ -33,33 +33,11 @@ calicoctl knows the datastore:
     - name: /etc/calico/calicoctl.cfg
     - source: salt://calico/files/calicoctl.cfg.jinja
     - template: jinja
-    - mode: '0644'
+    - mode: '{{ "0600" if calico.etcd.password else "0644" }}'
+    - show_changes: {{ not calico.etcd.password }}
     - makedirs: true
     - require:
       - calico: What runs can be restored
-
-{%- if calico.cni.enabled %}
-
-CNI is configured:
-  file.managed:
-    - name: {{ cni.path }}
-    - source: salt://calico/files/cni.conf.jinja
-    - template: jinja
-    - mode: '0644'
-    - makedirs: true
-    - require:
-      - calico: What runs can be restored
-{%- endif %}
-
-{#- Only a file of ours can have this name: it is left over from the other generation. #}
-{%- if calico.cni.enabled and salt["file.file_exists"](cni.stale) %}
-
-CNI has no configuration of another release:
-  file.absent:
-    - name: {{ cni.stale }}
-    - require:
-      - file: CNI is configured
-{%- endif %}
 
 calico-node's environment is written:
   file.managed:

@@ -17,18 +17,19 @@ calico-node's container is current:
     - require:
       - sls: calico.config
 
+# Restarted for what a running container has read, and for nothing else: not where its files were written anew
+# and say the same to it.
 calico-node is running:
   service.running:
     - name: calico-node
     - enable: true
     - watch:
-      - file: calico-node's unit is written
-      - file: calico-node's environment is written
 {%- for certificate in certificates %}
       - file: etcd's {{ certificate.part }} is installed
 {%- endfor %}
-      - calico: calico/node's image is on the host
       - calico: calico-node's container is current
+    - require:
+      - module: systemd has read calico-node's unit
 
 calico-node has registered:
   calico.node_registered:

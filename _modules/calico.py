@@ -67,6 +67,7 @@ HELPERS = (
     "calico_safety",
     "calico_schema",
     "calico_scrub",
+    "calico_secrets",
     "calico_selector",
     "calico_settings",
     "calico_situation",
@@ -103,7 +104,6 @@ import calico_podman  # noqa: E402
 import calico_pools  # noqa: E402
 import calico_preflight  # noqa: E402
 import calico_probe  # noqa: E402
-import calico_problems  # noqa: E402
 import calico_ready  # noqa: E402
 import calico_rearrange  # noqa: E402
 import calico_registration  # noqa: E402
@@ -113,6 +113,7 @@ import calico_rollback  # noqa: E402
 import calico_rollout  # noqa: E402
 import calico_runtimes  # noqa: E402
 import calico_scrub  # noqa: E402
+import calico_secrets  # noqa: E402
 import calico_settings  # noqa: E402
 import calico_sources  # noqa: E402
 import calico_topology  # noqa: E402
@@ -123,8 +124,6 @@ import calico_watch  # noqa: E402
 __virtualname__ = "calico"
 
 UNIT = "calico-node.service"
-PLUGINS = "/opt/cni/bin"
-PLUGIN_DIRECTORIES = ("/opt/cni", PLUGINS)
 PLUGINS_SOURCE = "calico:cni:plugins:source"
 CALICOCTL_CONFIG = "/etc/calico/calicoctl.cfg"
 BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
@@ -165,7 +164,7 @@ LOCKED = "The datastore is locked: a migration or an upgrade is under way. Nothi
 HOLD = "calico-routes-held"
 IMAGE_DEADLINE = 900
 # What a bundle for a bug report has of a host, in this order.
-CONFIGURATIONS = ("/etc/cni/net.d", CALICOCTL_CONFIG, "/etc/calico/calico-node.env")
+CONFIGURATIONS = (CALICOCTL_CONFIG, "/etc/calico/calico-node.env")
 HOST_GRAINS = (
     "id",
     "osfullname",
@@ -386,7 +385,7 @@ def settings():
 
         salt '*' calico.settings
     """
-    return calico_settings.masked(_settings())
+    return calico_secrets.shown(_settings())
 
 
 def environment(secrets=False):
@@ -403,12 +402,7 @@ def environment(secrets=False):
         salt '*' calico.environment
     """
     result = calico_container.environment(_settings())
-    if secrets:
-        return result
-    return {
-        name: calico_settings.MASK if calico_settings.is_secret(name) else value
-        for name, value in result.items()
-    }
+    return result if secrets else calico_secrets.shown(result)
 
 
 def container():
@@ -435,7 +429,7 @@ def container():
 
 def cni_configuration():
     """
-    What /etc/cni/net.d/10-calico.conf (Calico 3: 10-calico.conflist) holds, as data.
+    What 10-calico.conf (Calico 3: 10-calico.conflist) in ``calico:cni:conf_dir`` holds, as data.
 
     CLI Example:
 
@@ -443,8 +437,37 @@ def cni_configuration():
 
         salt '*' calico.cni_configuration
     """
-    installed = os.listdir(PLUGINS) if os.path.isdir(PLUGINS) else ()
-    return calico_container.cni_configuration(_settings(), installed)
+    checked = _settings()
+    directory = checked["cni"]["bin_dir"]
+    installed = os.listdir(directory) if os.path.isdir(directory) else ()
+    return calico_container.cni_configuration(checked, installed)
+
+
+def cni_leftovers():
+    """
+    The CNI configurations on this host that the formula has written, and would not write any more.
+
+    Looks for them in ``calico:cni:conf_dir`` and in /etc/cni/net.d: of the other generation, or of any
+    where ``calico:cni:enabled`` is false. Files of others are none, whatever their name.
+
+    Returns a list of paths.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.cni_leftovers
+    """
+    checked = _settings()
+    usual = dict(checked, cni=dict(checked["cni"], conf_dir=calico_probe.CNI))
+    wanted = calico_container.cni_file(checked) if checked["cni"]["enabled"] else None
+    paths = dict.fromkeys([*calico_container.cni_files(checked), *calico_container.cni_files(usual)])
+    found = {path: _file(path) for path in paths if path != wanted}
+    return [
+        path
+        for path, file in found.items()
+        if file and calico_container.wrote_cni(file[1].decode("utf-8", "replace"))
+    ]
 
 
 def calicoctl_configuration():
@@ -511,7 +534,7 @@ def _check(host=True):
     except CommandExecutionError as err:
         findings.append(calico_preflight.finding("calico:etcd:tls", str(err), "Give a file that is there"))
     now = datetime.datetime.now(datetime.timezone.utc)
-    findings.extend(calico_preflight.of_certificates(parts, now))
+    findings.extend(calico_preflight.of_certificates(checked, parts, now))
     # With certificates that cannot work, what etcd says of them would only be said twice.
     useless = any(item["level"] == "error" and "calico:etcd" in item["what"] for item in findings)
     findings.extend(_check_sources(checked))
@@ -535,7 +558,7 @@ def _check_declared(checked, cluster):
     try:
         steps = _declared_steps(checked, cluster)
         if not steps:
-            return []
+            return _check_calicoctl(checked, cluster, steps)
         # What is equal needs no look at workloads and blocks.
         cluster = _cluster(checked, *JUDGED, "felix")
         steps = _declared_steps(checked, cluster)
@@ -546,7 +569,66 @@ def _check_declared(checked, cluster):
         return [
             calico_preflight.finding("calico:network", str(err), "The run stops before it changes anything")
         ]
-    return calico_preflight.of_refusals(refused)
+    return calico_preflight.of_refusals(refused) + _check_calicoctl(checked, cluster, steps)
+
+
+def _check_calicoctl(checked, cluster, steps):
+    """A calicoctl that this run will need is there; one from a source comes before it is needed."""
+    if checked["calicoctl"]["source"]:
+        return []
+    asked = {what: _asked_for(checked, what)["wanted"] for what in ("node", "resource")}
+    asked["resource"] = [item for item in asked["resource"] if item["kind"] not in calico_datastore.KINDS]
+    needed = calico_preflight.to_be_written(checked, _node_name(checked), cluster, steps, asked)
+    if not needed:
+        return []
+    try:
+        calicoctl_version()
+    except CommandExecutionError as err:
+        made = calico_preflight.made_by_a_start(checked, cluster, steps) if _starts(checked) else ()
+        needed = [item for item in needed if item not in made]
+        return [calico_preflight.of_no_calicoctl(str(err), needed)] if needed else []
+    return []
+
+
+def _starts(checked):
+    """Whether this run starts calico-node, as far as can be told."""
+    try:
+        running = _running_container(checked)
+        return not running or bool(_drift(checked, _certificates(checked), running))
+    except CommandExecutionError:
+        return True
+
+
+def calicoctl_version():
+    """
+    The release of the calicoctl at ``calico:calicoctl:path``, which every change of the datastore needs.
+
+    Returns text such as ``1.6.3``.
+
+    Raises CommandExecutionError where there is none, it cannot be run, or it is one for another generation of
+    Calico.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.calicoctl_version
+    """
+    checked = _settings()
+    given = checked["calicoctl"]
+    try:
+        numbers = calico_ctl.client_version(given["path"], given["timeout"])
+    except calico_ctl.CtlError as err:
+        raise CommandExecutionError(_ctl_text(err)) from err
+    text = ".".join(map(str, numbers))
+    if (numbers[0] == 1) != (checked["generation"] == "v1"):
+        raise CommandExecutionError(
+            "%s is calicoctl %s, which is for another generation than calico:version %s"
+            % (given["path"], text, checked["version"])
+        )
+    return text
 
 
 def _check_kinds(checked):
@@ -565,23 +647,64 @@ def _check_kinds(checked):
 
 def _declared_steps(checked, cluster):
     """All that `calico.network` would write on this minion, but for resources of other kinds."""
-    network, declares = checked["network"], _declared(checked)
-    writer = network["managed_by"]
-    writes = writer == "*" or __salt__["match.compound"](writer)
-    registered = _node_name(checked) in cluster.nodes
-    wanted = {
-        "pool": declares["pools"] if writes else (),
-        "felix": [declares["felix"]] if writes and network["felix"] else (),
-        "peer": declares["peers"] if writes else (),
-        # It has to register first.
-        "node": [declares["node"]] if registered and len(declares["node"]) > 1 else (),
-        "bgp": [declares["bgp"]] if writes and len(declares["bgp"]) > 1 else (),
-    }
+    allow, registered = checked["network"]["allow"], _node_name(checked) in cluster.nodes
     steps = []
-    for what, items in wanted.items():
-        prune = writes and network["prune"] and what in calico_plan.PRUNED
-        steps.extend(calico_plan.steps(cluster, what, items, prune=prune, allow=network["allow"]))
+    for what in ("pool", "felix", "peer", "node", "bgp"):
+        asked = _asked_for(checked, what)
+        # It has to register first.
+        wanted = asked["wanted"] if what != "node" or registered else ()
+        steps.extend(calico_plan.steps(cluster, what, wanted, prune=asked["prune"], allow=allow))
     return steps
+
+
+def asked_for(what):
+    """
+    What the pillar wants of one kind of thing in the datastore, as far as it is this minion's to write.
+
+    what
+        ``pool``, ``felix``, ``peer``, ``node``, ``bgp`` or ``resource`` (text).
+
+    Returns ``{wanted, prune, why_not}``: what shall be there, as :func:`plan` takes it (list), whether
+    nothing else shall be (bool), and why this minion leaves it alone (text), or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.asked_for pool
+    """
+    return _asked_for(_settings(), what)
+
+
+def _asked_for(checked, what):
+    network, items = checked["network"], _items(checked)
+    if what not in items:
+        raise CommandExecutionError("what: got %r; accepted: one of %s" % (what, ", ".join(items)))
+    writer = network["managed_by"]
+    # Every node its own.
+    if what != "node" and writer != "*" and not __salt__["match.compound"](writer):
+        why_not = "Left to the minions that calico:network:managed_by names: %s" % writer
+        return {"wanted": [], "prune": False, "why_not": why_not}
+    prune = network["prune"] and what in calico_plan.PRUNED
+    return {"wanted": items[what], "prune": prune, "why_not": None}
+
+
+def _items(checked):
+    """What the pillar declares of each kind, as lists."""
+    declares = _declared(checked)
+    return {
+        "pool": declares["pools"],
+        "felix": _described(declares["felix"]),
+        "peer": declares["peers"],
+        "node": _described(declares["node"]),
+        "bgp": _described(declares["bgp"]),
+        "resource": declares["resources"],
+    }
+
+
+def _described(words):
+    # A name alone declares nothing.
+    return [words] if set(words) - {"name"} else []
 
 
 def _check_sources(checked):
@@ -675,6 +798,11 @@ def _check_datastore(checked, certificates):
     try:
         cluster = _read_cluster(checked, ("ready", "bgp", "pools", "felix"), etcd)
     except calico_datastore.Unavailable as err:
+        if isinstance(err.__cause__, (calico_ctl.NotInstalled, calico_ctl.NotRunnable)):
+            # One from a source comes with this run, and then the datastore can be read.
+            given = checked["calicoctl"]
+            missing = calico_preflight.of_no_calicoctl(_ctl_text(err.__cause__), ["the datastore's contents"])
+            return None, [] if given["source"] else [missing]
         refused = certificates if err.certificate_refused else None
         return None, calico_preflight.of_datastore(checked, None, str(err), refused=refused)
     clock = clients[0].clock if clients else None
@@ -979,7 +1107,8 @@ def plugins():
 
         salt '*' calico.plugins
     """
-    paths = (os.path.join(PLUGINS, name) for name in _wanted_plugins(_settings()))
+    checked = _settings()
+    paths = (os.path.join(checked["cni"]["bin_dir"], name) for name in _wanted_plugins(checked))
     return sorted(filter(os.path.isfile, paths))
 
 
@@ -999,15 +1128,16 @@ def plugins_due():
 
         salt '*' calico.plugins_due
     """
-    wanted = _wanted_plugins(_settings())
+    checked = _settings()
+    wanted, directory = _wanted_plugins(checked), checked["cni"]["bin_dir"]
     memory = _memory()
 
     def read(path):
         return memory.digest(path, "sha256")
 
-    seen = {path: calico_sources.directory_differs(path) for path in _plugin_directories(wanted)}
+    seen = {path: calico_sources.directory_differs(path) for path in _plugin_directories(directory, wanted)}
     for name, digest in wanted.items():
-        path = os.path.join(PLUGINS, name)
+        path = os.path.join(directory, name)
         seen[path] = calico_sources.file_differs(path, digest, read)
     return {
         path: {"old": None if old == "not there" else old, "new": "root's, mode 0755"}
@@ -1033,17 +1163,18 @@ def plugins_install():
         salt '*' calico.plugins_install
     """
     checked = _settings()
+    directory = checked["cni"]["bin_dir"]
     due, changes, failed = plugins_due(), {}, None
     if not due:
         return {"changes": {}, "failed": None}
     archive = _verified_plugins(checked)
     try:
-        for path in _plugin_directories(_wanted_plugins(checked)):
+        for path in _plugin_directories(directory, _wanted_plugins(checked)):
             if path in due:
                 _own_directory(path)
                 changes[path] = due[path]
         for name, file in calico_sources.files(archive):
-            path = os.path.join(PLUGINS, name)
+            path = os.path.join(directory, name)
             if path in due:
                 _write_file(path, calico_sources.FILE_MODE, file.read())
                 changes[path] = due[path]
@@ -1066,13 +1197,16 @@ def _wanted_plugins(checked):
         raise CommandExecutionError("%s: %s" % (PLUGINS_SOURCE, err)) from err
 
 
-def _plugin_directories(names):
-    """All directories that hold plugins of these names, outer ones first."""
+def _plugin_directories(directory, names):
+    """All directories that hold plugins of these names (``calico:cni:bin_dir``), outer ones first."""
     if not names:
         return []
     inner = {os.path.dirname(name) for name in names} - {""}
     inner |= {path[:end] for path in inner for end in range(len(path)) if path[end] == "/"}
-    return [*PLUGIN_DIRECTORIES, *(os.path.join(PLUGINS, path) for path in sorted(inner))]
+    return [
+        *calico_container.own_directories(directory),
+        *(os.path.join(directory, path) for path in sorted(inner)),
+    ]
 
 
 def _verified_plugins(checked):
@@ -1627,12 +1761,20 @@ def _known_secrets():
     known = [_pillar()]
     with contextlib.suppress(calico_runtimes.EngineError):
         known.append(calico_container.environment_of(_calico_node()))
-    known += calico_diagnostics.configurations(*CONFIGURATIONS)
+    known += calico_diagnostics.configurations(_cni_directory(), *CONFIGURATIONS)
     with contextlib.suppress(OSError):
         known.append(calico_diagnostics.file(calico_container.KEY))
     with contextlib.suppress(CommandExecutionError):
         known.append(_certificates_here(_settings()))
     return calico_scrub.secrets(*known)
+
+
+def _cni_directory():
+    """Where CNI configurations lie, also where the pillar is wrong."""
+    try:
+        return _settings()["cni"]["conf_dir"]
+    except CommandExecutionError:
+        return calico_probe.CNI
 
 
 def _parts(lines):
@@ -1673,7 +1815,7 @@ def _parts(lines):
         part("interfaces.json", function=interfaces),
         part("sysctl.txt", function=calico_diagnostics.sysctls),
         part("modules.txt", function=lambda: read("/proc/modules")),
-        part("configuration.txt", function=lambda: read(*CONFIGURATIONS)),
+        part("configuration.txt", function=lambda: read(_cni_directory(), *CONFIGURATIONS)),
         part(
             "certificates.json", function=checked(lambda found: calico_pem.expiry(_certificates_here(found)))
         ),
@@ -1688,7 +1830,7 @@ def _parts(lines):
 
 def _all_resources(checked):
     found = _cluster(checked, "pools", "bgp", "felix").resources
-    return calico_problems.showable(found)
+    return calico_secrets.shown(found)
 
 
 # --- what needs more than one minion ---------------------------------------------------------------
@@ -1767,19 +1909,12 @@ def _rollout(checked):
 
 def _pending(checked):
     """Names of the resources that the cluster shares and that the pillar would change."""
-    declares, prune = _declared(checked), checked["network"]["prune"]
-    items = {
-        "pool": declares["pools"],
-        "peer": declares["peers"],
-        # As in calico.network: a name alone declares nothing.
-        "bgp": [declares["bgp"]] if len(declares["bgp"]) > 1 else [],
-        "felix": [declares["felix"]] if len(declares["felix"]) > 1 else [],
-        "resource": declares["resources"],
-    }
+    prune = checked["network"]["prune"]
     return [
         "%s %s" % (what, step.name)
-        for what, wanted in items.items()
-        for step in _plan(checked, what, wanted, (), prune and what in ("pool", "peer"), None, True).steps
+        for what, wanted in _items(checked).items()
+        if what != "node"
+        for step in _plan(checked, what, wanted, (), prune and what in calico_plan.PRUNED, None, True).steps
     ]
 
 
@@ -1962,9 +2097,14 @@ def migration():
 
 
 def _etcd(checked):
-    texts = {part: pem.decode("utf-8") for part, pem in _certificates(checked).items()}
+    # What stands around the blocks may be in any encoding, and is none of OpenSSL's business.
+    texts = {part: calico_pem.readable(part, pem) for part, pem in _certificates(checked).items()}
     return calico_etcd.Client(
-        checked["etcd"]["endpoints"], tls=texts, deadline=checked["calicoctl"]["timeout"]
+        checked["etcd"]["endpoints"],
+        tls=texts,
+        username=checked["etcd"]["username"],
+        password=checked["etcd"]["password"],
+        deadline=checked["calicoctl"]["timeout"],
     )
 
 
@@ -2586,7 +2726,10 @@ def roll_back(timeout=None):
     restored = [path for path, found in good["files"].items() if _put_back(path, found)]
     _systemctl("daemon-reload")
     unit = good["files"][calico_rollback.UNIT_FILE]
-    restart = not _runs_from(unit[1] if unit else b"", good["image"]["id"])
+    environment = good["files"].get(calico_rollback.ENVIRONMENT_FILE)
+    restart = not _runs_from(
+        unit[1] if unit else b"", environment[1] if environment else b"", good["image"]["id"]
+    )
     if restart:
         _systemctl("restart", UNIT)
     worse = _wait_for(checked, before, checked["ready"]["timeout"] if timeout is None else timeout)
@@ -2669,11 +2812,14 @@ def _systemctl(*words):
         raise CommandExecutionError("systemctl %s: %s" % (" ".join(words), done.stderr.strip()))
 
 
-def _runs_from(unit, image_id):
+def _runs_from(unit, environment, image_id):
     running = _container()
-    # Files may be of any age: only the label tells.
+    # Files may be of any age: only the label tells, and the values that are not in it.
     return (
-        bool(running) and running.get("Image") == image_id and calico_rollback.is_what_runs(unit, 0, running)
+        bool(running)
+        and running.get("Image") == image_id
+        and calico_rollback.is_what_runs(unit, 0, running)
+        and calico_rollback.has_values(environment, running)
     )
 
 
@@ -2694,6 +2840,10 @@ def _keep(checked):
     running = _container()
     files = {path: _file(path) for path in calico_rollback.paths(checked, CALICOCTL_CONFIG)}
     read = [path for path in calico_rollback.read_by_container(checked) if files[path]]
+    environment = files[calico_rollback.ENVIRONMENT_FILE]
+    # Written since for what a container that runs does not look at.
+    if environment and calico_rollback.has_values(environment[1], running, missing=True):
+        read.remove(calico_rollback.ENVIRONMENT_FILE)
     unit = files[calico_rollback.UNIT_FILE]
     if not unit or not calico_rollback.is_what_runs(unit[1], max(map(os.path.getmtime, read)), running):
         return False
@@ -2934,9 +3084,7 @@ def _steps_before(checked, cluster, what):
 
 
 def _shown(item):
-    return calico_settings.problem(
-        item["setting"], item["given"], item["accepted"], secret=calico_settings.is_secret(item["setting"])
-    )
+    return calico_settings.problem(item["setting"], item["given"], item["accepted"])
 
 
 def _reading(checked, what, items, *parts):

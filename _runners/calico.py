@@ -34,6 +34,7 @@ HELPERS = (
     "calico_report",
     "calico_resources",
     "calico_safety",
+    "calico_secrets",
     "calico_selector",
     "calico_topology",
     "calico_view",

@@ -727,6 +727,136 @@ def resources_present(name, resources=None, allow=None):
     return _all(name, "resource", "resources", resources, False, allow)
 
 
+# --- what the pillar declares: one state for each kind, for calico.network -----------------------------
+
+
+def pools(name):
+    """
+    The pillar's IP pools (``calico:network:pools``) are in the datastore, with ``prune`` no others.
+
+    name
+        Any text.
+
+    Like :func:`felix`, :func:`peers`, :func:`node`, :func:`bgp`, :func:`other_peers_absent` and
+    :func:`resources`: what is wanted comes from the checked settings, the datastore is read once,
+    changes are ``{resource: {field: {old, new}}}``. What is for all nodes is left alone on a minion that
+    ``calico:network:managed_by`` does not name.
+
+    .. code-block:: yaml
+
+        IP pools are in the datastore:
+          calico.pools: []
+    """
+    return _of_network(name, "pool")
+
+
+def felix(name):
+    """
+    Felix' settings for the whole cluster (``calico:network:felix``) are in the datastore, see :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        Felix' cluster-wide settings are in the datastore:
+          calico.felix: []
+    """
+    return _of_network(name, "felix")
+
+
+def peers(name):
+    """
+    The pillar's BGP peers (``calico:network:peers``) are in the datastore, others stay, see :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        BGP peers are in the datastore:
+          calico.peers: []
+    """
+    return _of_network(name, "peer", prune=False)
+
+
+def other_peers_absent(name):
+    """
+    With ``calico:network:prune`` the datastore has no BGP peers but the pillar's, see :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        No other BGP peers are in the datastore:
+          calico.other_peers_absent: []
+    """
+    return _of_network(name, "peer", prune=True)
+
+
+def node(name):
+    """
+    This minion's node has the labels and the cluster id of the pillar (``calico:node``), see :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        The node is labelled:
+          calico.node: []
+    """
+    return _of_network(name, "node")
+
+
+def bgp(name):
+    """
+    BGP settings of the cluster (``calico:network:mesh``, ``as_number``, ``bgp``) are in the datastore, see
+    :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        BGP settings are in the datastore:
+          calico.bgp: []
+    """
+    return _of_network(name, "bgp")
+
+
+def resources(name):
+    """
+    The pillar's other resources (``calico:network:resources``) are in the datastore, see :func:`pools`.
+
+    name
+        Any text.
+
+    .. code-block:: yaml
+
+        Other resources are in the datastore:
+          calico.resources: []
+    """
+    return _of_network(name, "resource")
+
+
+def _of_network(name, what, prune=None):
+    ret = _report(name)
+    try:
+        found = __salt__["calico.asked_for"](what)
+    except CommandExecutionError as err:
+        return _failed(ret, err)
+    # Of peers, those that are wanted come first and the others go last: two states.
+    if prune is True and not found["prune"]:
+        return dict(ret, comment=found["why_not"] or "Others may be there: calico:network:prune is false")
+    pruned = found["prune"] and prune is not False
+    if not found["wanted"] and not pruned:
+        return dict(ret, comment=found["why_not"] or "The pillar says nothing of it")
+    subject = "What the pillar says (%d)" % len(found["wanted"])
+    return _converge(name, subject, what, wanted=found["wanted"], prune=pruned)
+
+
 def _given(words):
     return {word: value for word, value in words.items() if value is not None}
 
@@ -792,6 +922,8 @@ def node_unused(name):
     name
         Any text.
 
+    It has no workloads, and calicoctl, which removes it, can be run.
+
     .. code-block:: yaml
 
         The node has no workloads:
@@ -801,6 +933,8 @@ def node_unused(name):
     try:
         node = __salt__["calico.node_name"]()
         found = __salt__["calico.plan"]("node", absent=[{"name": node}])
+        if found["steps"] and not found["refused"]:
+            __salt__["calico.calicoctl_version"]()
     except CommandExecutionError as err:
         do = "To take Calico off this host alone, set calico:clean:datastore to false."
         return _failed(ret, "%s\nNothing has been changed. %s" % (err, do))
@@ -863,6 +997,40 @@ def container_absent(name):
     return dict(ret, comment="The container was removed")
 
 
+def cni_absent(name):
+    """
+    The host has no CNI configuration that the formula has written and would not write any more.
+
+    name
+        Any text.
+
+    Those are the one of the other generation, of an earlier ``calico:cni:conf_dir`` where that was
+    /etc/cni/net.d, and any where ``calico:cni:enabled`` is false. Files of others stay, whatever their
+    name.
+
+    .. code-block:: yaml
+
+        CNI has no configuration that is out of use:
+          calico.cni_absent: []
+    """
+    ret = _report(name)
+    try:
+        found = __salt__["calico.cni_leftovers"]()
+        if not found:
+            return dict(ret, comment="There is none")
+        if __opts__["test"]:
+            comment = "%s would be removed" % ", ".join(found)
+            return dict(ret, result=None, changes={"removed": found}, comment=comment)
+        removed = []
+        for path in found:
+            __salt__["file.remove"](path)
+            removed.append(path)
+            ret["changes"] = {"removed": removed}
+    except CommandExecutionError as err:
+        return dict(ret, result=False, comment=str(err))
+    return dict(ret, comment="%s was removed" % ", ".join(found))
+
+
 def plugins_absent(name):
     """
     The CNI plugins that came from ``calico:cni:plugins:source`` are gone; others stay.
@@ -901,8 +1069,8 @@ def plugins_absent(name):
 
 def plugins_present(name):
     """
-    The CNI plugins of ``calico:cni:plugins:source`` are in ``/opt/cni/bin``: as they are in the archive,
-    root's and with mode 0755, as their directories are. Others stay as they are.
+    The CNI plugins of ``calico:cni:plugins:source`` are in ``calico:cni:bin_dir``: as they are in the
+    archive, root's and with mode 0755, as their directories are. Others stay as they are.
 
     name
         Any text.

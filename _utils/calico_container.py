@@ -7,12 +7,14 @@ description made here. Pure: no Salt, no side effects.
 
 import hashlib
 import json
+import os
+import re
 
 import calico_filters
 import calico_forms
 import calico_generations
 import calico_runtimes
-from calico_problems import MASK, is_secret
+import calico_secrets
 
 NAME = "calico-node"
 CERTIFICATES = "/etc/calico/ssl"
@@ -24,10 +26,14 @@ LABEL = "calico-formula.configuration"
 # Where Felix' health port is by itself, and the hosts (3.x) for which it listens there.
 LOCALHOST, HEALTH_PORT = "127.0.0.1", 9099
 _EVERYWHERE = ("", "localhost", "0.0.0.0", "::", "none")
+# The CNI configuration of 2.6, and of Calico 3.
+CNI_FILES = ("10-calico.conf", "10-calico.conflist")
 
 # Variables of the datastore's client that a setting decides. It takes each with CALICO_ before it, too.
 _CLIENT = {
     "ETCD_ENDPOINTS": "etcd:endpoints",
+    "ETCD_USERNAME": "etcd:username",
+    "ETCD_PASSWORD": "etcd:password",
     "ETCD_CA_CERT_FILE": "etcd:tls:ca",
     "ETCD_CERT_FILE": "etcd:tls:cert",
     "ETCD_KEY_FILE": "etcd:tls:key",
@@ -117,11 +123,6 @@ def owner(variable, datastore, felix):
     return next(("felix:" + known for known in felix if name == _FELIX + known.upper()), None)
 
 
-# What calico/node looks at only where its datastore has no pool yet: once in a cluster's life. A running
-# container makes no use of it, so that no restart is owed where it differs.
-ONCE = frozenset(name for name, path in OWNED_VARIABLES.items() if path == "network:pools")
-
-
 def certificate_paths(settings):
     """Paths on the host and in the container of the certificates that the settings give."""
     return {
@@ -129,6 +130,10 @@ def certificate_paths(settings):
         for part in ("ca", "cert", "key")
         if settings["etcd"]["tls"][part]
     }
+
+
+# What calico/node looks at only where its datastore has no pool yet: once in a cluster's life.
+ONCE = re.compile("NO_DEFAULT_POOLS|CALICO_IPV[46]POOL_.*")
 
 
 def environment(settings):
@@ -147,6 +152,9 @@ def environment(settings):
         result["KUBECONFIG"] = settings["kubernetes"]["kubeconfig"]
     else:
         result["ETCD_ENDPOINTS"] = ",".join(settings["etcd"]["endpoints"])
+        for key in ("username", "password"):
+            if settings["etcd"][key]:
+                result["ETCD_" + key.upper()] = settings["etcd"][key]
     for part, path in certificate_paths(settings).items():
         result["ETCD_%s_FILE" % {"ca": "CA_CERT", "cert": "CERT", "key": "KEY"}[part]] = path
     result.update(tables["env_defaults"])
@@ -275,6 +283,16 @@ def container(settings, certificates=""):
     return result
 
 
+def used(environment):
+    """
+    The part of an environment (``{name: text}``) that a container is held against.
+
+    The default pools' variables count in an empty datastore only: later, calico/node does not look at
+    them, and the pools' own states write what has changed.
+    """
+    return {name: value for name, value in environment.items() if not ONCE.fullmatch(name)}
+
+
 def unit(settings, program=None):
     """
     What the unit of the container is made of beside :func:`container`.
@@ -290,7 +308,7 @@ def unit(settings, program=None):
     commands = []
     if settings["forwarding"]["accept"] and program:
         prefixes = calico_filters.prefixes(settings["felix"].get("InterfacePrefix"))
-        families = workload_families(settings)
+        families = pool_families(settings)
         commands = calico_filters.commands(felix_writes(settings), families, prefixes, program)
     return {
         "service": settings["service"],
@@ -305,9 +323,66 @@ def felix_writes(settings):
     return calico_filters.writes(settings["major"], settings["minor"], settings["felix"].get)
 
 
-def workload_families(settings):
-    """The address families that workloads have: those of the pools."""
+def pool_families(settings):
+    """The address families that workloads may have: those of all pools, as addresses of each stay in use."""
     return sorted({6 if ":" in pool["cidr"] else 4 for pool in settings["network"]["pools"]})
+
+
+def own_directories(directory):
+    """
+    A directory of CNI's, after the one above it where that is CNI's as well: it is called so.
+
+    What else lies above is the host's: in /usr/lib/cni, /usr/lib is nothing to Calico.
+    """
+    above = os.path.dirname(directory)
+    return [above, directory] if os.path.basename(above) == "cni" else [directory]
+
+
+def cni_files(settings):
+    """Paths of the CNI configuration of either generation; of the two only one may be there."""
+    return ["%s/%s" % (settings["cni"]["conf_dir"], name) for name in CNI_FILES]
+
+
+def cni_file(settings):
+    """Path of the CNI configuration of this release."""
+    chain = calico_generations.GENERATIONS[settings["generation"]]["cni_chain"]
+    return cni_files(settings)[1 if chain else 0]
+
+
+def wrote_cni(text):
+    """
+    Whether a CNI configuration (text) is one that the formula writes, whatever the settings were.
+
+    Others have files of this name, too: Calico's own install-cni container, and people.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    if not isinstance(found, dict) or json.dumps(found, indent=4) != text.strip():
+        return False
+    plugins = found.get("plugins", [found])
+    plugin = plugins[0] if isinstance(plugins, list) and plugins else None
+    if not isinstance(plugin, dict) or plugin.get("type") != "calico":
+        return False
+    kubernetes = plugin.get("kubernetes")
+    return (
+        set(plugin) <= _CNI_KEYS
+        and plugin.get("policy") == {"type": "k8s"}
+        and isinstance(kubernetes, dict)
+        and set(kubernetes) == {"kubeconfig"}
+        and all(plugin[key].startswith(CERTIFICATES + "/") for key in _CNI_PATHS if key in plugin)
+    )
+
+
+_CNI_PATHS = ("etcd_key_file", "etcd_cert_file", "etcd_ca_cert_file")
+_CNI_KEYS = {"name", "cniVersion", "type", "datastore_type", "etcd_endpoints", *_CNI_PATHS, "nodename"} | {
+    "log_level",
+    "mtu",
+    "ipam",
+    "policy",
+    "kubernetes",
+}
 
 
 def cni_configuration(settings, installed=()):
@@ -328,7 +403,7 @@ def cni_configuration(settings, installed=()):
         plugin["nodename"] = settings["node"]["name"]
     plugin["log_level"] = settings["cni"]["log_level"]
     plugin["mtu"] = settings["cni"]["mtu"]
-    plugin["ipam"] = {"type": "calico-ipam"}
+    plugin["ipam"] = {"type": "calico-ipam", **_cni_families(settings)}
     plugin["policy"] = {"type": settings["cni"]["policy"]}
     plugin["kubernetes"] = {"kubeconfig": settings["kubernetes"]["kubeconfig"]}
     if not tables["cni_chain"]:
@@ -337,6 +412,31 @@ def cni_configuration(settings, installed=()):
     if "bandwidth" in installed:
         chain.append({"type": "bandwidth", "capabilities": {"bandwidth": True}})
     return dict(head, plugins=chain)
+
+
+def _cni_families(settings):
+    """Which addresses a workload gets, where it is not the plugin's own way: IPv4 alone. Text, not true."""
+    families = workload_families(settings)
+    result = {} if 4 in families or not families else {"assign_ipv4": "false"}
+    return dict(result, assign_ipv6="true") if 6 in families else result
+
+
+def workload_families(settings):
+    """
+    The address families that workloads get, from the pools of the pillar.
+
+    IPv6 only where the node has it, too, and Felix has not been told otherwise.
+    """
+    given = {
+        6 if ":" in pool["cidr"] else 4
+        for pool in settings["network"]["pools"]
+        if not pool.get("disabled")
+        and pool.get("assignment_mode") != "Manual"
+        and "Workload" in (pool.get("allowed_uses") or ["Workload"])
+    }
+    if settings["node"]["ip6"] in (None, "", "none") or switch(settings, "Ipv6Support") is False:
+        given.discard(6)
+    return given
 
 
 def _cni_datastore(settings, tables):
@@ -361,6 +461,9 @@ def calicoctl_configuration(settings):
         spec["kubeconfig"] = settings["kubernetes"]["kubeconfig"]
     else:
         spec["etcdEndpoints"] = ",".join(settings["etcd"]["endpoints"])
+        for key, name in (("username", "etcdUsername"), ("password", "etcdPassword")):
+            if settings["etcd"][key]:
+                spec[name] = settings["etcd"][key]
     paths = certificate_paths(settings)
     for part, key in (("key", "etcdKeyFile"), ("cert", "etcdCertFile"), ("ca", "etcdCACertFile")):
         if part in paths:
@@ -373,16 +476,14 @@ def configuration_digest(description, certificates):
     One text for everything a container is started with.
 
     It goes into the unit as a label. A container that carries another one was started before the
-    last change, also where the run that made the change was killed before it could restart it.
+    last change, also where the run that made the change was killed before it could restart it. Everybody
+    may read the unit, and guess at a digest: secrets are not in it, :func:`outdated` compares them.
     """
-    used = dict(description, environment=_used(description["environment"]))
-    canonical = json.dumps([used, certificates], sort_keys=True)
+    environment = calico_secrets.shown(used(description["environment"]))
+    # In which order things are mounted makes no difference.
+    described = dict(description, environment=environment, mounts=sorted(description["mounts"]))
+    canonical = json.dumps([described, certificates], sort_keys=True)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
-
-
-def _used(environment):
-    """The variables that a running container makes use of, without :data:`ONCE`."""
-    return {name: value for name, value in environment.items() if name not in ONCE}
 
 
 def health(environment):
@@ -429,20 +530,41 @@ def outdated(wanted, inspected, image_id):
     config = inspected.get("Config") or {}
     if image_id and inspected.get("Image") != image_id:
         changes["image"] = {"old": inspected.get("Image"), "new": image_id}
-    running = environment_of(inspected)
-    used = _used(wanted["environment"])
-    differing = sorted(name for name, value in used.items() if running.get(name) != value)
-    # Also with the label of the wanted one: the file may have been another when the container was started.
+    label = (config.get("Labels") or {}).get(LABEL)
+    current = label == wanted["labels"][LABEL]
+    # Values may be others under the same label: secrets, and a file that was changed by hand.
+    differing = other_values(wanted["environment"], inspected, missing=not current)
     if differing:
         changes["environment"] = {"old": "other values", "new": ", ".join(differing)}
-    label = (config.get("Labels") or {}).get(LABEL)
-    if label == wanted["labels"][LABEL]:
+    binds = (inspected.get("HostConfig") or {}).get("Binds")
+    if sorted(binds or []) != sorted(wanted["mounts"]) and (binds or not current):
+        changes["mounts"] = {"old": sorted(binds or []), "new": sorted(wanted["mounts"])}
+    if current:
         return changes
-    binds = (inspected.get("HostConfig") or {}).get("Binds") or []
-    if sorted(binds) != sorted(wanted["mounts"]):
-        changes["mounts"] = {"old": sorted(binds), "new": sorted(wanted["mounts"])}
     changes["configuration"] = {"old": label, "new": wanted["labels"][LABEL]}
     return changes
+
+
+def other_values(wanted, inspected, missing=False):
+    """
+    The variables that a container has other values for.
+
+    wanted
+        The environment as it should be (``{name: text}``).
+    inspected
+        The container as ``docker inspect`` shows it (dict).
+    missing
+        Whether those count that it does not have at all (bool).
+
+    Returns a sorted list of names.
+    """
+    running = environment_of(inspected)
+    # The runtime takes the file's lines without a carriage return at their end.
+    return sorted(
+        name
+        for name, value in used(wanted).items()
+        if (missing or name in running) and running.get(name) != value.removesuffix("\r")
+    )
 
 
 def environment_of(inspected):
@@ -455,6 +577,6 @@ def shown(inspected):
     """A container as ``docker inspect`` shows it, with the secrets in its environment masked."""
     if not (inspected or {}).get("Config"):
         return inspected
-    pairs = environment_of(inspected).items()
-    safe = ["%s=%s" % (name, MASK if is_secret(name) else value) for name, value in pairs]
+    pairs = calico_secrets.shown(environment_of(inspected)).items()
+    safe = ["%s=%s" % pair for pair in pairs]
     return dict(inspected, Config=dict(inspected["Config"], Env=safe))

@@ -13,7 +13,7 @@ import calico_resources
 import calico_schema
 import calico_values
 from calico_kinds import DECLARED, KINDS
-from calico_problems import absent, is_secret, meant, problem, unknown
+from calico_problems import absent, meant, problem, unknown
 
 ROOT = "calico:network"
 # What a resource is made of.
@@ -84,7 +84,7 @@ def _names(given, what, path, settings, problems):
         elif word not in rows:
             problems.append(unknown(here, known, field and meant(field)))
         elif value is not None and not rows[word].known(*release):
-            problems.append(problem(here, value, not_yet(rows[word], settings), is_secret(word)))
+            problems.append(problem(here, value, not_yet(rows[word], settings)))
     return len(problems) == before
 
 
@@ -114,7 +114,7 @@ def felix_problem(path, name, value, settings):
     since = calico_felix.gone_hint(name, *release)
     if since:
         accepted = "nothing with version %s%s" % (settings["version"], since)
-        return problem(path, value, accepted, is_secret(str(name)))
+        return problem(path, value, accepted)
     hint = calico_felix.nearest(name, 3 if path.startswith(ROOT) and release[0] == 3 else None)
     accepted = "a setting of Felix%s, which ignores names that it does not know; calico:env takes any"
     return {"setting": path, "given": "an unknown setting", "accepted": accepted % hint}
@@ -135,8 +135,7 @@ def _values(what, words, path, settings, problems):
     given = {row.field: name for name in words for row in [calico_felix.row(name)] if row and what == "felix"}
     for item in _of_their_own(wrong):
         word = given.get(item["setting"], item["setting"])
-        where, secret = "%s:%s" % (path, word), is_secret(str(word))
-        problems.append(problem(where, item["given"], item["accepted"], secret))
+        problems.append(problem("%s:%s" % (path, word), item["given"], item["accepted"]))
     return None if wrong else resource
 
 

@@ -10,6 +10,7 @@ Standard library only, no Salt, no side effects on the host.
 """
 
 import base64
+import contextlib
 import errno
 import http.client
 import io
@@ -108,7 +109,8 @@ class Client:
     ca, cert, key
         Paths of PEM files.
     tls
-        Instead of paths: a dict with the PEM texts ``ca``, ``cert``, ``key``.
+        Instead of paths: a dict with the PEM blocks ``ca``, ``cert``, ``key`` (bytes or text, and nothing
+        around them). They are written to no disk.
     username, password
         For etcd's own authentication.
     deadline
@@ -276,25 +278,42 @@ def tls_context(ca=None, cert=None, key=None, texts=None):
     texts
         Dict with PEM texts under the same names, instead of paths.
     """
-    texts = texts or {}
+    texts = {name: _bytes(text) for name, text in (texts or {}).items() if text is not None}
+    authorities = None
     try:
-        context = ssl.create_default_context(cafile=ca, cadata=texts.get("ca"))
+        if "ca" in texts:
+            # An empty text would stand for the CAs of this host.
+            authorities = texts["ca"].decode("ascii") or "no certificate"
+        context = ssl.create_default_context(cafile=ca, cadata=authorities)
     except (OSError, ValueError) as err:
         raise BadCredentials(f"CA {ca or 'from text'} cannot be used: {err}") from err
     # Go takes any certificate of the CA file for a root and asks for no key usage extensions.
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0x80000)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if texts.get("cert"):
-        with tempfile.TemporaryDirectory(prefix="calico-") as room:
-            paths = {name: os.path.join(room, name) for name in ("cert", "key")}
-            for name, path in paths.items():
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(texts.get(name) or "")
-            _load_pair(context, paths["cert"], paths["key"], "from text")
+        with _in_memory(texts["cert"]) as own, _in_memory(texts.get("key", b"")) as private:
+            _load_pair(context, own, private, "from text")
     elif cert:
         _load_pair(context, cert, key, f"{cert} with key {key}")
     return context
+
+
+def _bytes(text):
+    return text.encode("utf-8") if isinstance(text, str) else text
+
+
+@contextlib.contextmanager
+def _in_memory(text):
+    """A path that these bytes can be read from: OpenSSL takes nothing else, and a key is for no disk."""
+    # Python may have been built where the C library did not know of it yet.
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("calico"), "wb")
+    else:
+        file = tempfile.TemporaryFile(dir="/dev/shm")  # noqa: SIM115
+    with file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _load_pair(context, cert, key, name):

@@ -81,6 +81,8 @@ GENERATIONS = {
         "cni_mtu": ((0, 1500),),
         "calicoctl_config": {"apiVersion": "v1", "kind": "calicoApiConfig"},
         "etcd_api": "v2",
+        # Whether the Go that it was built with knows keys of this kind.
+        "ed25519": False,
     },
     "v3": {
         "versions": "3.x",
@@ -145,6 +147,7 @@ GENERATIONS = {
         "cni_mtu": ((17, 0), (0, 1500)),
         "calicoctl_config": {"apiVersion": "projectcalico.org/v3", "kind": "CalicoAPIConfig"},
         "etcd_api": "v3",
+        "ed25519": True,
     },
 }
 

@@ -10,6 +10,7 @@ import dataclasses
 
 import calico_resources
 import calico_safety
+import calico_secrets
 from calico_kinds import DECLARED
 from calico_words import problem
 
@@ -48,7 +49,7 @@ class Plan:
     @property
     def changes(self):
         """All differences: ``{name: {field: {"old", "new"}}}``, secrets masked."""
-        return {step.name: calico_resources.masked(step.changes) for step in self.steps}
+        return {step.name: calico_secrets.shown(step.changes) for step in self.steps}
 
 
 def resource_of(what, item, generation):
@@ -250,7 +251,7 @@ def _judge(step, known, generation):
 
 
 def _removal(resource, generation):
-    changes = {resource["kind"]: {"old": calico_resources.masked(resource), "new": None}}
+    changes = {resource["kind"]: {"old": calico_secrets.shown(resource), "new": None}}
     return Step(label(resource, generation), "delete", resource, None, changes)
 
 

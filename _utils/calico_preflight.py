@@ -14,6 +14,7 @@ import re
 import calico_container
 import calico_felix
 import calico_filters
+import calico_generations
 import calico_migration
 import calico_pem
 import calico_regex
@@ -50,9 +51,8 @@ RP_FILTER = "net.ipv4.conf.all.rp_filter"
 CONNTRACK, CONNTRACK_USED = "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_count"
 # Fewer connections than a node with some dozen pods may have at once, and how full the table may be.
 FEW_CONNECTIONS, NEARLY_FULL = 65536, 0.8
-# The formula's own file of kernel settings, and its CNI configurations of both generations.
+# The formula's own file of kernel settings.
 SYSCTL_FILE = "/etc/sysctl.d/60-calico.conf"
-CNI_FILES = ("10-calico.conf", "10-calico.conflist")
 # A plugin that hands over to the configuration that comes next.
 META_PLUGINS = ("multus", "multus-shim")
 WAS_ITSELF = ", which this host was itself"
@@ -104,6 +104,48 @@ def of_declared_problems(problems):
     ]
 
 
+def to_be_written(settings, name, cluster, steps, asked):
+    """
+    What calicoctl may have to write in this run (list of names).
+
+    name
+        The node's name.
+    steps
+        What differs now (list of ``calico_plan.Step``).
+    asked
+        What the pillar wants of this ``node``, and each ``resource`` that only calicoctl can read: lists.
+    """
+    names = [step.name for step in steps]
+    # It has no labels before it has registered, and what differs of other resources only calicoctl tells.
+    if asked["node"] and name not in cluster.nodes:
+        names.append(name)
+    return names + [resource["kind"] for resource in asked["resource"]]
+
+
+def made_by_a_start(settings, cluster, steps):
+    """
+    The names of what the next start of calico/node writes by itself (set).
+
+    That are the default pools where there are none, and BGP settings that nobody has made yet.
+    """
+    environment = calico_container.environment(settings)
+    cidrs = {environment.get("CALICO_IPV%dPOOL_CIDR" % family) for family in (4, 6)}
+    default = {"mesh": {"old": None, "new": True}, "as_number": {"old": None, "new": 64512}}
+    return {
+        step.name
+        for step in steps
+        if (step.name in cidrs and not cluster.pools)
+        or (step.changes and all(default.get(word) == change for word, change in step.changes.items()))
+    }
+
+
+def of_no_calicoctl(failure, needed):
+    """A calicoctl that cannot be used by a run that will need it."""
+    more = " and %d more" % (len(needed) - MANY) if len(needed) > MANY else ""
+    seen = "%s. This run needs it for: %s%s" % (failure.rstrip("."), ", ".join(needed[:MANY]), more)
+    return finding("calico:calicoctl:path", seen, "Set calico:calicoctl:source, or put calicoctl there")
+
+
 def of_unknown_kind(kind, said):
     """A resource of the pillar that calicoctl has no kind for."""
     return finding(
@@ -134,16 +176,23 @@ def of_name(name):
     return [finding("node name", "'%s' has capitals" % name, do % name.lower())]
 
 
-def of_certificates(parts, now):
+def of_certificates(settings, parts, now):
     """Certificates and key ({part: PEM bytes}) that do not belong together, or are not valid now."""
     do = (
         "Give a CA, certificate and key that belong together and are valid now; where they are, set this "
         "host's clock"
     )
+    ed25519 = calico_generations.GENERATIONS[settings["generation"]]["ed25519"]
     return [
-        finding("calico:etcd:tls:" + part, "the %s %s" % (part, what), do, level)
-        for level, part, what in calico_pem.findings(parts, now)
+        finding("calico:etcd:tls:" + part, "the %s%s %s" % (part, _source(settings, part), what), do, level)
+        for level, part, what in calico_pem.findings(parts, now, ed25519)
     ]
+
+
+def _source(settings, part):
+    """Where a part comes from, in words; nothing where the pillar itself holds it."""
+    given = settings["etcd"]["tls"][part] or ""
+    return "" if "-----BEGIN " in given else " (%s)" % given
 
 
 def of_source(path, source, source_hash, found):
@@ -363,6 +412,7 @@ def questions(settings, name, cluster=None):
             if registered.get(key) and situation.bgp_port
         ],
         "cni": settings["cni"]["enabled"],
+        "cni_directory": settings["cni"]["conf_dir"],
     }
 
 
@@ -532,10 +582,9 @@ def _forwarding(situation):
         do = "Take the line out: it counts after %s, and after the next boot" % SYSCTL_FILE
         found.append(_warning(name, seen, do))
     if 6 in situation.families and values.get(FORWARDING[6]) == 0:
-        do = (
-            "Set it to 1 (/etc/sysctl.d); before that, set accept_ra to 2 where the host's own IPv6 address "
-            "comes from router advertisements"
-        )
+        sets = 6 in calico_container.workload_families(situation.settings)
+        do = "The run sets it to 1" if sets else "Set it to 1 (/etc/sysctl.d)"
+        do += "; before that, set accept_ra to 2 where it has its IPv6 address from router advertisements"
         found.append(_warning(FORWARDING[6], "0, although IPv6 is used", do))
     return found
 
@@ -906,15 +955,16 @@ def _auto_mtu(situation, link):
 
 def _cni(situation):
     """Another CNI configuration that pods would get, as the first in the order of names is taken."""
-    own = CNI_FILES[1] if situation.tables["cni_chain"] else CNI_FILES[0]
+    own = calico_container.CNI_FILES[1 if situation.tables["cni_chain"] else 0]
     for item in situation.fact("cni", []):
         if item["name"] >= own:
             break
         # The other generation's own file goes with this run.
-        if item["name"] in CNI_FILES or any(kind in META_PLUGINS for kind in item["types"]):
+        if item["name"] in calico_container.CNI_FILES or any(kind in META_PLUGINS for kind in item["types"]):
             continue
         kinds = ", ".join(item["types"]) or "no plugin"
-        seen = "/etc/cni/net.d/%s (%s) comes before %s" % (item["name"], kinds, own)
+        directory = situation.settings["cni"]["conf_dir"]
+        seen = "%s/%s (%s) comes before %s" % (directory, item["name"], kinds, own)
         do = "Remove it, or give it a name that sorts later: pods get the first one"
         return [_warning("CNI configuration", seen, do)]
     return []

@@ -22,7 +22,7 @@ import calico_kernel
 # How calico/node's programs that listen are called. One of these in a root directory of its own is the
 # container's; a BIRD of the host's is another matter. The kernel keeps 15 letters of a name.
 PROGRAMS = ("bird", "bird6", "calico-felix", "calico-node", "calico-bgp-daem")
-CNI = "etc/cni/net.d"
+CNI = "/etc/cni/net.d"
 # What libcni takes for a configuration.
 CNI_ENDINGS = (".conf", ".conflist", ".json")
 # Where settings of the kernel and of NetworkManager lie: of two files of one name the later one counts.
@@ -40,7 +40,8 @@ def facts(questions, root="/", proc="/proc", cgroups="/sys/fs/cgroup"):
 
     questions
         What :func:`calico_preflight.questions` returned (dict): features (names), sysctls (names),
-        ports (numbers), reach ({family: destination}), registered ([(address, port)]), cni (bool).
+        ports (numbers), reach ({family: destination}), registered ([(address, port)]), cni (bool),
+        cni_directory (where its configurations lie).
 
     Returns a dict: links, features, release, sysctls, sysctl_files, listeners, reach, answering, cni,
     nodename, network_manager, filters, programs (of iptables). What could not be read is None.
@@ -55,7 +56,7 @@ def facts(questions, root="/", proc="/proc", cgroups="/sys/fs/cgroup"):
         "reach": lambda: {
             family: source_towards(place, family) for family, place in questions["reach"].items()
         },
-        "cni": lambda: cni_configurations(root) if questions["cni"] else [],
+        "cni": lambda: _cni(questions, root) if questions["cni"] else [],
         "nodename": lambda: text(root, "var/lib/calico/nodename"),
         "network_manager": lambda: network_manager(root, cgroups),
         "filters": lambda: calico_filters.read(root),
@@ -356,13 +357,20 @@ def unit_fault(unit, root="/", cgroups="/sys/fs/cgroup"):
 # --- files of others -------------------------------------------------------------------------------
 
 
-def cni_configurations(root="/"):
+def _cni(questions, root):
+    return cni_configurations(root, questions.get("cni_directory", CNI))
+
+
+def cni_configurations(root="/", directory=CNI):
     """The CNI configurations in the order in which they are looked at: [{name, types}]."""
+    directory = directory.lstrip("/")
     try:
-        names = sorted(name for name in os.listdir(os.path.join(root, CNI)) if name.endswith(CNI_ENDINGS))
+        names = [name for name in os.listdir(os.path.join(root, directory)) if name.endswith(CNI_ENDINGS)]
     except FileNotFoundError:
         return []
-    return [{"name": name, "types": parse_cni(text(root, "%s/%s" % (CNI, name)))} for name in names]
+    return [
+        {"name": name, "types": parse_cni(text(root, "%s/%s" % (directory, name)))} for name in sorted(names)
+    ]
 
 
 def parse_cni(content):

@@ -5,10 +5,9 @@ Pure: no Salt, no files, no network.
 """
 
 import difflib
-import re
 
-MASK = "********"
-_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE", re.IGNORECASE)
+from calico_secrets import MASK, is_secret, shown, text
+
 _LONGEST = 120
 
 
@@ -26,11 +25,6 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def is_secret(name):
-    """True where the value of a setting or variable of this name must not be shown."""
-    return bool(_SECRET.search(name)) and not name.upper().endswith(("_FILE", "FILE"))
-
-
 def problem_text(problem):
     """One problem as one line for a person: ``setting: got …; accepted: …``."""
     return "{setting}: got {given}; accepted: {accepted}".format(**problem)
@@ -40,10 +34,10 @@ def problem(setting, given, accepted, secret=False):
     """A problem as data; what was given is shortened, and masked where it is secret."""
     if given is None:
         return absent(setting, accepted)
-    shown = MASK if secret else repr(showable(given))
-    if len(shown) > _LONGEST:
-        shown = shown[: _LONGEST - 3] + "…"
-    return {"setting": setting, "given": shown, "accepted": accepted}
+    seen = MASK if secret or is_secret(setting) else repr(shown(given, certificates=False))
+    if len(seen) > _LONGEST:
+        seen = seen[: _LONGEST - 3] + "…"
+    return {"setting": text(setting), "given": seen, "accepted": accepted}
 
 
 def absent(setting, accepted):
@@ -65,7 +59,7 @@ def unknown(setting, known, hint=None):
     if hint is None:
         hint = nearest(setting.rpartition(":")[2], known)
     accepted = "one of " + ", ".join(sorted(known)) if len(known) > 1 else "only " + "".join(known)
-    return {"setting": setting, "given": "an unknown setting", "accepted": accepted + hint}
+    return {"setting": text(setting), "given": "an unknown setting", "accepted": accepted + hint}
 
 
 def nearest(word, known):
@@ -78,26 +72,3 @@ def nearest(word, known):
 def meant(name):
     """The words of a problem for the name that was probably meant."""
     return " (did you mean '%s'?)" % name
-
-
-def showable(value, secret=False):
-    """Whatever was given, without what must not be shown: a mistake may put it anywhere."""
-    if isinstance(value, dict):
-        return {key: showable(item, secret or is_secret(str(key))) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [showable(item, secret) for item in value]
-    # In any case: what takes words in any case shows them in one.
-    return MASK if secret or "-----begin" in str(value).lower() else value
-
-
-def masked(settings):
-    """The settings as they may be shown: keys and passwords are replaced by asterisks."""
-
-    def walk(value, name):
-        if isinstance(value, dict):
-            return {key: walk(item, key) for key, item in value.items()}
-        if isinstance(value, str) and ("PRIVATE KEY-----" in value or is_secret(name)):
-            return MASK
-        return value
-
-    return walk(settings, "")

@@ -10,6 +10,7 @@ import copy
 import ipaddress
 import re
 
+import calico_secrets
 from calico_forms import (
     Address,
     AddressAndPort,
@@ -47,7 +48,6 @@ __all__ = [
     "from_config",
     "immutable",
     "in_the_way",
-    "masked",
     "merge",
     "network_of",
     "pool",
@@ -321,48 +321,6 @@ def _path_name(path):
     return ".".join(str(name) for name in (path[1:] if path[0] in ("spec", "metadata") else path))
 
 
-# Secrets --------------------------------------------------------------------------------------
-
-MASK = "********"
-_SECRET_WORDS = {"credential", "credentials", "key", "keys", "passphrase", "passwd", "password", "psk"} | {
-    "secret",
-    "secrets",
-    "token",
-    "tokens",
-}
-# With one of these in it, a name tells where a secret lies, or of a key that is none.
-_NOT_SECRET = {"file", "path", "public", "ref"}
-_NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-
-
-def masked(given):
-    """
-    The same with every secret value replaced: passwords, tokens, keys, wherever they lie.
-
-    given
-        Differences, a resource, or part of one. A reference to a secret (``secretKeyRef``) is none.
-    """
-    return _masked(given, False)
-
-
-def _masked(node, secret):
-    if isinstance(node, dict):
-        return {
-            name: part if name == "secretKeyRef" else _masked(part, secret or _is_secret(name))
-            for name, part in node.items()
-        }
-    if isinstance(node, (list, tuple)):
-        return [_masked(part, secret) for part in node]
-    if node in (None, ""):
-        return node
-    return MASK if secret or (isinstance(node, str) and "PRIVATE KEY-----" in node) else node
-
-
-def _is_secret(name):
-    parts = {part.lower() for part in _NAME_PART.findall(str(name))}
-    return bool(parts & _SECRET_WORDS) and not parts & _NOT_SECRET
-
-
 # Pools ----------------------------------------------------------------------------------------
 
 LINK_LOCAL = {4: ipaddress.ip_network("169.254.0.0/16"), 6: ipaddress.ip_network("fe80::/10")}
@@ -415,7 +373,7 @@ def resource_problems(resource, generation):
     Returns a list as :func:`problems` does; where it is the resource as a whole, "setting" is ''.
     """
     if not isinstance(resource, dict):
-        return [_problem("", masked(resource), "a resource as calicoctl writes it: a mapping")]
+        return [_problem("", calico_secrets.shown(resource), "a resource as calicoctl writes it: a mapping")]
     found = []
     if resource.get("apiVersion") != API_VERSIONS[generation]:
         found.append(_problem("apiVersion", resource.get("apiVersion"), API_VERSIONS[generation]))
@@ -438,7 +396,10 @@ def resource_problems(resource, generation):
 
 def _unshown(found):
     """The same problems without the secrets in what was given."""
-    return [dict(item, given=_masked(item["given"], _is_secret(item["setting"]))) for item in found]
+    return [
+        dict(item, given=calico_secrets.shown(item["given"], calico_secrets.is_secret(item["setting"])))
+        for item in found
+    ]
 
 
 def problems(resource, generation, others=(), whole=False):

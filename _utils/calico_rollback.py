@@ -18,8 +18,6 @@ import calico_topology
 FORMAT = 1
 UNIT_FILE = "/etc/systemd/system/calico-node.service"
 ENVIRONMENT_FILE = "/etc/calico/calico-node.env"
-# The CNI configuration of either generation: of the two only one may be there.
-CNI_FILES = ("/etc/cni/net.d/10-calico.conf", "/etc/cni/net.d/10-calico.conflist")
 _STARTED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
 
 
@@ -55,7 +53,7 @@ def paths(settings, calicoctl_configuration):
     calicoctl and the CNI plugin use the same endpoints, certificates and node name: new ones beside an
     old container would be another cluster's.
     """
-    cni = CNI_FILES if settings["cni"]["enabled"] else ()
+    cni = calico_container.cni_files(settings) if settings["cni"]["enabled"] else ()
     return [*read_by_container(settings), calicoctl_configuration, *cni]
 
 
@@ -105,6 +103,22 @@ def label(unit):
     """The label that a unit (bytes) gives the container, or None."""
     found = re.search(rb"--label=%s=(\S+)" % re.escape(calico_container.LABEL.encode("ascii")), unit)
     return found[1].decode("ascii", "replace") if found else None
+
+
+def environment(text):
+    """The variables of an environment file (bytes), ``{name: text}``."""
+    lines = text.decode("utf-8", "replace").split("\n")
+    return dict(line.partition("=")[::2] for line in lines if "=" in line and not line.startswith("#"))
+
+
+def has_values(text, inspected, missing=False):
+    """
+    Whether a running container (or None) has the values of an environment file (bytes) that count.
+
+    missing
+        Whether it must have all of its variables (bool).
+    """
+    return bool(inspected) and not calico_container.other_values(environment(text), inspected, missing)
 
 
 def started(inspected):

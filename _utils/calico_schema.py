@@ -112,6 +112,14 @@ SETTINGS = (
     ),
     Setting("etcd:tls:key", values.pem_source, None, "Its key: PEM text, salt://… or a path."),
     Setting(
+        "etcd:username",
+        values.etcd_user,
+        None,
+        "A user of etcd's own, where its authentication is on. calico/node's start and calicoctl use it "
+        "(3.x: Felix, too); the CNI plugin and Felix of 2.6 know only certificates.",
+    ),
+    Setting("etcd:password", values.text, None, "The password of that user."),
+    Setting(
         "kubernetes:kubeconfig",
         values.path,
         "/root/.kube/config",
@@ -193,7 +201,22 @@ SETTINGS = (
         "Mounts beside the ones that the container has anyway, `/host:/container[:ro]`.",
     ),
     Setting(
-        "cni:enabled", values.boolean, True, "Write /etc/cni/net.d/10-calico.conf (3.x: 10-calico.conflist)."
+        "cni:enabled",
+        values.boolean,
+        True,
+        "Write 10-calico.conf (3.x: 10-calico.conflist) into `cni:conf_dir`. false: it is taken away again.",
+    ),
+    Setting(
+        "cni:conf_dir",
+        values.directory,
+        "/etc/cni/net.d",
+        "The directory where the container runtime (or kubelet) looks for CNI configurations.",
+    ),
+    Setting(
+        "cni:bin_dir",
+        values.directory,
+        "/opt/cni/bin",
+        "The directory where it looks for CNI plugins.",
     ),
     Setting("cni:name", values.text, "calico-k8s-network", "The network's name in the CNI configuration."),
     Setting(
@@ -213,7 +236,7 @@ SETTINGS = (
         "cni:plugins:source",
         values.source,
         None,
-        "Archive with the CNI plugins, extracted into /opt/cni/bin.",
+        "Archive with the CNI plugins, extracted into `cni:bin_dir`.",
     ),
     Setting(
         "cni:plugins:source_hash",

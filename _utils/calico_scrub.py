@@ -1,7 +1,7 @@
 """
 Text that may be shown to others: keys, passwords and tokens are taken out, wherever they stand.
 
-Masking by name (:func:`calico_problems.is_secret`) comes first, where data has names; this is for text
+Masking by name (:func:`calico_secrets.is_secret`) comes first, where data has names; this is for text
 of any origin: logs, files, other programs' output. Rather a word too much is masked than one too few.
 
 Pure: no Salt, no files, no network.
@@ -12,7 +12,7 @@ import json
 import re
 import urllib.parse
 
-from calico_problems import MASK, is_secret
+from calico_secrets import MASK, is_secret, leaves
 
 # A shorter secret is only masked where it stands alone: else it would be found inside of other words.
 SHORTEST = 6
@@ -25,8 +25,24 @@ _KEY_END = re.compile(r"\A.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", re.DOTALL)
 # base64 of "-----BEGIN …", as kubeconfigs have it.
 _ENCODED = re.compile(r"LS0tLS1CRUdJT[A-Za-z0-9+/=_-]+")
 # What is called secret, and its value: NAME=value, "name": "value", name: value, --name value.
-_WORDS = "password", "passwd", "secret", "token", "private", "authorization"
-_NAME = r"(?P<name>(?:%s)[A-Za-z0-9_.-]{0,64})" % "|".join(_WORDS)
+_WORDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "private",
+    "credential",
+    "authorization",
+    "psk",
+)
+# A key alone may be the one of a mapping.
+_KEYS = (
+    r"(?:api|access|auth|shared|encryption|signing|ssh|etcd|client|server)[_-]?key"
+    r"|(?<=[a-z0-9])_(?:key|pass|pwd)"
+)
+_NAME = r"(?P<name>(?:%s|%s)[A-Za-z0-9_.-]{0,64})" % ("|".join(_WORDS), _KEYS)
+_HINTS = (*_WORDS, "key", "_pass", "_pwd")
 # Each pattern looks at a letter only so many times: texts are megabytes long, and of any kind.
 _VALUE = (
     r"(?P<value>"
@@ -38,7 +54,8 @@ _NAMED = re.compile(_NAME + r"(?P<between>\\{0,3}[\"']?\s{0,3}(?:[:=]|=>)\s{0,3}
 _OPTION = re.compile(r"(?<=-)" + _NAME + r"(?P<between>[ \t]{1,3}(?!-))" + _VALUE, re.IGNORECASE)
 _BEARER = re.compile(r"\b(?P<scheme>bearer|basic)[ \t]+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE)
 _WEB_TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
-_IN_URL = re.compile(r"://[^\s/@:\"']{0,256}:[^\s/@\"']{1,256}@")
+_PASSWORD_IN_URL = re.compile(r"://[^\s/@:\"']{0,256}:([^\s\"']{1,256})@")
+_IN_URL = re.compile(r"://[^\s/@:\"']{0,256}:[^\s@\"']{1,256}@")
 
 
 def secrets(*sources):
@@ -52,24 +69,16 @@ def secrets(*sources):
     """
     found = set()
 
-    def walk(value, secret):
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, secret or is_secret(str(key)))
-        elif isinstance(value, (list, tuple, set)):
-            for item in value:
-                walk(item, secret)
-        elif isinstance(value, bytes):
-            walk(value.decode("utf-8", "replace"), secret)
-        elif value is not None and not isinstance(value, bool):
-            text = str(value)
-            for key in _KEY.findall(text):
-                # Each line by itself: a log shows them one by one.
-                found.update(line.strip() for line in re.split(r"\\n|\n", key)[1:] if _is_key_line(line))
-            if secret and text.strip().lower() not in _NO_SECRETS:
-                found.add(text.strip())
-
-    walk(sources, False)
+    for value, secret in leaves(sources):
+        if value is None or isinstance(value, bool):
+            continue
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for key in _KEY.findall(text):
+            # Each line by itself: a log shows them one by one.
+            found.update(line.strip() for line in re.split(r"\\n|\n", key)[1:] if _is_key_line(line))
+        found.update(_PASSWORD_IN_URL.findall(text))
+        if secret and text.strip().lower() not in _NO_SECRETS:
+            found.add(text.strip())
     return found
 
 
@@ -100,14 +109,14 @@ class Scrubber:
         text = _BEARER.sub(r"\g<scheme> %s" % MASK, text)
         text = _WEB_TOKEN.sub(MASK, text)
         lowered = text.lower()
-        if any(word in lowered for word in _WORDS):
+        if any(word in lowered for word in _HINTS):
             text = _OPTION.sub(_masked, _NAMED.sub(_masked, text))
         return text
 
 
 def _masked(found):
     # A name that ends in FILE has a path.
-    if not is_secret(found["name"]) and "authorization" not in found["name"].lower():
+    if not is_secret(found["name"]):
         return found[0]
     value = found["value"]
     quote = re.match(r"\\*[\"']?", value)[0]

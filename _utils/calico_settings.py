@@ -18,20 +18,10 @@ import calico_generations
 import calico_runtimes
 import calico_schema
 import calico_values
-from calico_problems import (
-    MASK,
-    SettingsError,
-    absent,
-    is_secret,
-    masked,
-    meant,
-    problem,
-    problem_text,
-    unknown,
-)
+from calico_problems import SettingsError, absent, meant, problem, problem_text, unknown
 from calico_schema import REQUIRED, SETTINGS
 
-__all__ = ["MASK", "SETTINGS", "SettingsError", "check", "is_secret", "masked", "problem", "problem_text"]
+__all__ = ["SETTINGS", "SettingsError", "check", "problem", "problem_text"]
 
 ROOT = "calico"
 _ENDPOINTS = "a list of URLs such as [https://10.0.0.1:2379]"
@@ -89,14 +79,20 @@ def check(given, family=None):
         problems.append(absent(ROOT + ":etcd:endpoints", _ENDPOINTS))
     if problems:
         raise SettingsError(_once(problems))
-    settings["felix"] = dict(
-        {name: calico_values.scalar(value) for name, value in tables["felix_defaults"].items()},
+    settings["felix"] = {
+        **{name: calico_values.scalar(value) for name, value in tables["felix_defaults"].items()},
+        **_ipv6(settings),
         **settings["felix"],
-    )
+    }
     if not calico_values.tag(settings["image"]):
         settings["image"] += ":" + settings["version"]
     _check_finished(settings)
     return settings
+
+
+def _ipv6(settings):
+    """Workloads that get IPv6 addresses need a Felix that looks after them."""
+    return {"Ipv6Support": "true"} if 6 in calico_container.workload_families(settings) else {}
 
 
 def _once(problems):
@@ -236,11 +232,15 @@ def _check_etcd(settings, refuse, refused):
     etcd = settings["etcd"]
     endpoints, tls = etcd["endpoints"], etcd["tls"]
     if settings["datastore"] == "kubernetes":
-        if endpoints or any(tls.values()):
-            given = {key: value for key, value in tls.items() if value}
-            given = dict({"endpoints": endpoints} if endpoints else {}, **({"tls": given} if given else {}))
+        given = {key: value for key, value in etcd.items() if value and key != "tls"}
+        if any(tls.values()):
+            given["tls"] = {key: value for key, value in tls.items() if value}
+        if given:
             refuse("etcd", given, "nothing where calico:datastore is kubernetes")
         return
+    for one, other in (("username", "password"), ("password", "username")):
+        if etcd[one] and not etcd[other]:
+            refuse("etcd:" + other, None, "both a user of etcd and its password, or neither")
     if not endpoints:
         # Where every single one was refused, that has been said already.
         if not any(path.startswith(ROOT + ":etcd:endpoints") for path in refused):
@@ -301,7 +301,7 @@ def _felix(given, settings, problems):
         else:
             accepted = calico_felix.problem(name, value, *release)
             if accepted:
-                problems.append(problem(path, value, accepted, secret=is_secret(name)))
+                problems.append(problem(path, value, accepted))
             result[name] = value
     return result
 
@@ -312,7 +312,7 @@ def _check_env(settings, problems):
         owner = calico_container.owner(name, settings["datastore"], felix)
         if owner:
             accepted = "nothing here: set %s:%s instead" % (ROOT, owner)
-            problems.append(problem("%s:env:%s" % (ROOT, name), value, accepted, secret=is_secret(name)))
+            problems.append(problem("%s:env:%s" % (ROOT, name), value, accepted))
 
 
 def _check_finished(settings):

@@ -111,7 +111,10 @@ def endpoint(value):
     """One etcd endpoint."""
     match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
     if not match or (match.group(3) and not 0 < int(match.group(3)) < 65536):
-        raise Refused("a URL with scheme, host and port, such as https://10.0.0.1:2379")
+        accepted = "a URL with scheme, host and port, such as https://10.0.0.1:2379"
+        if "@" in str(value):
+            accepted += "; calico:etcd:username and calico:etcd:password are for etcd's own users"
+        raise Refused(accepted)
     return value.rstrip("/")
 
 
@@ -132,6 +135,23 @@ def file_source(value, schemes=("salt://", "http://", "https://")):
     return bool(_PATH.fullmatch(value)) or any(
         value.startswith(scheme) and value != scheme for scheme in schemes
     )
+
+
+def etcd_user(value):
+    """A user of etcd's own: HTTP's way to say who one is ends a name at a colon."""
+    if ":" in text(value):
+        raise Refused("a name without a colon")
+    return value
+
+
+def directory(value):
+    """An absolute path to a directory, without a slash at its end."""
+    if not isinstance(value, str) or not _PATH.fullmatch(value) or ".." in value.split("/"):
+        raise Refused("an absolute path of plain characters, such as /opt/cni/bin")
+    normal = "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+    if normal == "/":
+        raise Refused("an absolute path below /, such as /opt/cni/bin")
+    return normal
 
 
 def source(value):
@@ -346,7 +366,9 @@ def list_of(kind):
             try:
                 items.append(kind(item))
             except Refused as err:
-                problems.append(calico_problems.problem(here, item, str(err)))
+                # Without its scheme, a user's password is not known for one.
+                secret = kind is endpoint and "@" in str(item) and "://" not in str(item)
+                problems.append(calico_problems.problem(here, item, str(err), secret=secret))
         return items
 
     check.nested = True
@@ -370,8 +392,7 @@ def mapping_of(kind, name_kind):
             try:
                 result[name] = kind(item)
             except Refused as err:
-                secret = calico_problems.is_secret(str(key))
-                problems.append(calico_problems.problem(here, item, str(err), secret=secret))
+                problems.append(calico_problems.problem(here, item, str(err)))
         return result
 
     check.nested = True

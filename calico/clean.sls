@@ -59,8 +59,8 @@ calico-node's files are gone:
       - /var/run/calico/bird6.ctl
       - /run/docker/plugins/calico.sock
       - /run/docker/plugins/calico-ipam.sock
-{%- if calico.cni.enabled %}
-      - {{ cni.path }}
+{%- if calico.cni.enabled is not sameas false %}
+      - {{ cni.path | json }}
 {%- endif %}
 {%- for certificate in certificates %}
       - {{ certificate.path }}
@@ -75,6 +75,12 @@ calico-node's files are gone:
 {%- if calico.clean.datastore is sameas true %}
       - calico: The node has left the cluster
 {%- endif %}
+
+# Also where it was switched off since.
+CNI has no configuration of Calico's:
+  calico.cni_absent:
+    - require:
+      - calico: calico-node's container is gone
 
 {%- if calico.cni.enabled and calico.cni.plugins.source %}
 

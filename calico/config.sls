@@ -1,5 +1,5 @@
-# Certificates, calicoctl.cfg, CNI configuration, environment and unit are as the pillar says.
-{%- from "calico/map.jinja" import calico, certificates, cni with context %}
+# Certificates, calicoctl.cfg, environment and unit are as the pillar says.
+{%- from "calico/map.jinja" import calico, certificates with context %}
 
 include:
   - calico.install
@@ -16,10 +16,6 @@ Directories of Calico's files are root's:
     - names:
       - /etc/calico
       - /etc/calico/ssl
-{%- if calico.cni.enabled %}
-      - /etc/cni
-      - /etc/cni/net.d
-{%- endif %}
     - user: root
     - group: root
     - mode: '0755'
@@ -54,37 +50,12 @@ calicoctl knows the datastore:
     - template: jinja
     - user: root
     - group: root
-    - mode: '0644'
+    - mode: '{{ "0600" if calico.etcd.password else "0644" }}'
+    - show_changes: {{ not calico.etcd.password }}
     - makedirs: true
     - dir_mode: '0755'
     - require:
       - file: Directories of Calico's files are root's
-
-{%- if calico.cni.enabled %}
-
-CNI is configured:
-  file.managed:
-    - name: {{ cni.path }}
-    - source: salt://calico/files/cni.conf.jinja
-    - template: jinja
-    - user: root
-    - group: root
-    - mode: '0644'
-    - makedirs: true
-    - dir_mode: '0755'
-    - require:
-      - file: Directories of Calico's files are root's
-{%- endif %}
-
-{#- Only a file of ours can have this name: it is left over from the other generation. #}
-{%- if calico.cni.enabled and salt["file.file_exists"](cni.stale) %}
-
-CNI has no configuration of another release:
-  file.absent:
-    - name: {{ cni.stale }}
-    - require:
-      - file: CNI is configured
-{%- endif %}
 
 calico-node's environment is written:
   file.managed:

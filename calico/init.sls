@@ -5,4 +5,5 @@ include:
   - calico.config
   - calico.service
   - calico.network
+  - calico.cni
   - calico.ready

@@ -1,5 +1,5 @@
 # Image, calicoctl and CNI plugins are on the host, and it forwards packets.
-{%- from "calico/map.jinja" import calico with context %}
+{%- from "calico/map.jinja" import calico, ipv6 with context %}
 
 include:
   - calico.preflight
@@ -35,7 +35,11 @@ CNI plugins are installed:
 
 The host forwards packets:
   sysctl.present:
-    - name: net.ipv4.ip_forward
+    - names:
+      - net.ipv4.ip_forward
+{%- if ipv6 %}
+      - net.ipv6.conf.all.forwarding
+{%- endif %}
     - value: 1
     - config: /etc/sysctl.d/60-calico.conf
     - require:

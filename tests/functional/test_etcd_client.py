@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -154,6 +155,28 @@ def test_pem_text_instead_of_paths(etcd, pki):
     texts = {part: (pki / name).read_text() for part, name in names.items()}
     with calico_etcd.Client([etcd.endpoint], tls=texts, deadline=DEADLINE) as connected:
         assert connected.health() is True
+
+
+def test_a_key_is_written_to_no_disk(etcd, pki, monkeypatch):
+    names = {"ca": "ca.pem", "cert": "calico.pem", "key": "calico-key.pem"}
+    texts = {part: (pki / name).read_bytes() for part, name in names.items()}
+    made, opened = [], os.open
+
+    def noted(path, *how, **more):
+        made.append(path)
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(os, "open", noted)
+    descriptors = os.listdir("/proc/self/fd")
+    with calico_etcd.Client([etcd.endpoint], tls=texts, deadline=DEADLINE) as connected:
+        assert connected.health() is True
+    assert made == []
+    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+
+
+def test_an_empty_text_is_not_the_hosts_own_trust():
+    with pytest.raises(calico_etcd.BadCredentials, match="CA from text"):
+        calico_etcd.Client(["https://127.0.0.1:2379"], tls={"ca": b""})
 
 
 def test_the_connection_is_kept(etcd, client, monkeypatch):

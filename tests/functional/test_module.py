@@ -50,12 +50,12 @@ def test_values_are_the_pillars_although_salt_hides_them(minion, give):
 
 def test_secrets_are_masked_wherever_settings_are_shown(minion, give, formula_pki):
     key = (formula_pki / "calico-key.pem").read_text()
-    give(env={"ETCD_PASSWORD": "geheim", "K8S_API_TOKEN": "geheim"}, etcd__tls__key=key)
+    give(env={"K8S_PASSWORD": "geheim", "K8S_API_TOKEN": "geheim"}, etcd__tls__key=key)
     for function in ("calico.settings", "calico.environment", "calico.container"):
         shown = json.dumps(minion.call(function))
         assert "geheim" not in shown
         assert key.splitlines()[1] not in shown
-    assert "ETCD_PASSWORD" in minion.call("calico.environment")
+    assert "K8S_PASSWORD" in minion.call("calico.environment")
 
 
 def test_the_container_is_all_that_decides_how_it_runs(minion, give):
@@ -65,7 +65,7 @@ def test_the_container_is_all_that_decides_how_it_runs(minion, give):
     assert found["runtime_path"].endswith("/docker")
     assert found["environment"]["NODENAME"] == "node1"
     (label,) = found["labels"].values()
-    give(env={"ETCD_PASSWORD": "another"})
+    give(env={"ANY": "another"})
     (other,) = minion.call("calico.container")["labels"].values()
     assert label != other
 
@@ -123,6 +123,20 @@ def test_all_that_is_wrong_is_found_at_once(minion, give, datastore, engine):
     give(node__ip="192.168.61.61/24")
     whats = [finding["what"] for finding in minion.call("calico.check")]
     assert whats == ["container runtime", "address of node node1", "calico:node:ip"]
+
+
+def test_a_calicoctl_that_comes_with_the_run_is_not_asked_before(minion, give, engine):
+    """The Kubernetes API is read by calicoctl."""
+    given = {"version": "v3.22.5", "datastore": "kubernetes", "etcd": None}
+    give(**given)
+    found = {item["what"]: item for item in minion.call("calico.check")}
+    assert "calicoctl is not at" in found["calico:calicoctl:path"]["seen"]
+    assert "calico:kubernetes:kubeconfig" not in found
+    (minion.files / "calicoctl").write_text("x")
+    source = {"source": "salt://calicoctl", "source_hash": "sha256=" + "0" * 64}
+    give(**given, calicoctl={"path": "/opt/calicoctl", **source})
+    found = {item["what"]: item for item in minion.call("calico.check")}
+    assert not {"calico:calicoctl:path", "calico:kubernetes:kubeconfig"} & set(found)
 
 
 def test_an_address_that_this_node_itself_has_is_no_finding(minion, give, datastore, engine):

@@ -100,6 +100,54 @@ def cluster(program, minion, give, formula_etcd, formula_pki):
 PEM = {"ca": "ca", "cert": "calico", "key": "calico-key"}
 
 
+def test_the_states_of_the_pillar_write_once_what_it_declares(cluster, give):
+    """One for each kind: the checked settings and one reading; absent, equal, null, and nothing said."""
+    pools = [{"cidr": "172.20.0.0/16", "nat_outgoing": None}]
+    peers = [{"peer_ip": "10.0.0.9", "as_number": 64900}]
+    felix = {"LogSeverityScreen": "warning"}
+    give(
+        version=VERSIONS[cluster.version],
+        network={"pools": pools, "peers": peers, "felix": felix, "bgp": {"log_level": "warning"}},
+    )
+    for function in ("pools", "felix", "peers", "bgp"):
+        planned = cluster.state(function, "x", test=True)
+        assert planned["result"] is None, planned
+        found = cluster.state(function, "x")
+        assert (found["result"], found["changes"]) == (True, planned["changes"]), found
+        again = cluster.state(function, "x")
+        assert (again["result"], again["changes"]) == (True, {}), again
+    # What is null is the default, to the settings and to the datastore alike.
+    assert cluster.minion.call("calico.settings")["network"]["pools"][0]["nat_outgoing"] is True
+    (stored,) = cluster.minion.call("calico.pools")
+    assert (stored["spec"].get("nat-outgoing"), stored["spec"].get("natOutgoing")).count(True) == 1
+    cluster.calls()
+    for function in ("node", "resources", "other_peers_absent"):
+        found = cluster.state(function, "x")
+        assert (found["result"], found["changes"]) == (True, {}), found
+    assert cluster.calls() == []
+
+
+def test_what_is_for_all_is_left_to_those_that_are_named(cluster, give):
+    peers = [{"peer_ip": "10.0.0.9", "as_number": 64900}]
+    network = {"pools": [{"cidr": "172.20.0.0/16"}], "peers": peers, "mesh": True, "prune": True}
+    give(version=VERSIONS[cluster.version], network=dict(network, managed_by="other*"))
+    for function in ("pools", "felix", "peers", "bgp", "other_peers_absent", "resources"):
+        found = cluster.state(function, "x")
+        assert (found["result"], found["changes"]) == (True, {}), found
+        assert "calico:network:managed_by" in found["comment"]
+    assert cluster.minion.call("calico.pools") == []
+
+
+def test_other_peers_go_last(cluster, give):
+    cluster.state("bgp_peer_present", "10.0.0.8", as_number=64900)
+    give(version=VERSIONS[cluster.version], network={"pools": [{"cidr": "172.20.0.0/16"}]})
+    assert cluster.state("other_peers_absent", "x")["changes"] == {}
+    give(version=VERSIONS[cluster.version], network={"pools": [{"cidr": "172.20.0.0/16"}], "prune": True})
+    assert cluster.state("peers", "x")["changes"] == {}
+    assert len(cluster.state("other_peers_absent", "x")["changes"]) == 1
+    assert cluster.state("other_peers_absent", "x")["changes"] == {}
+
+
 @dataclass
 class Case:
     """A state, what it makes of nothing, and a change of one field; ``only`` names a generation."""

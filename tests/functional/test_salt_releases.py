@@ -115,9 +115,9 @@ def test_what_the_modules_say(minion, host):
 
 
 def test_secrets_of_the_pillar_are_values_and_not_asterisks(minion, host):
-    minion.pillar(dict(host.settings, env={"ETCD_PASSWORD": "geheim"}))
-    assert minion.call("calico.environment", secrets=True)["ETCD_PASSWORD"] == "geheim"
-    assert minion.call("calico.environment")["ETCD_PASSWORD"] != "geheim"
+    minion.pillar(dict(host.settings, env={"A_PASSWORD": "geheim"}))
+    assert minion.call("calico.environment", secrets=True)["A_PASSWORD"] == "geheim"
+    assert minion.call("calico.environment")["A_PASSWORD"] != "geheim"
 
 
 def test_a_pillar_that_is_wrong(minion, host):
@@ -141,10 +141,10 @@ def test_a_state_absent_test_applied_equal(minion, datastore):
 
 
 def test_the_files_are_written_once(minion):
-    for state in ("calico-node's unit is written", "CNI is configured"):
-        found = minion.state_of_sls(state, "calico.config")
+    for state, sls in (("calico-node's unit is written", "config"), ("CNI is configured", "cni")):
+        found = minion.state_of_sls(state, "calico." + sls)
         assert found["result"] is True, found
-        assert minion.state_of_sls(state, "calico.config")["changes"] == {}
+        assert minion.state_of_sls(state, "calico." + sls)["changes"] == {}
     assert "Requires=docker.service" in minion.path("/etc/systemd/system/calico-node.service").read_text()
 
 

@@ -441,6 +441,72 @@ def test_what_is_wrong_with_the_pillar(minion, fit, changes, words):
             assert word in found["comment"]
 
 
+@pytest.fixture
+def without_calicoctl(minion, fit, datastore):
+    """A fit host whose pillar differs from the datastore, and a calicoctl that is not there."""
+    datastore.put(POOL_KEY, pool(masquerade=False))
+    return fit
+
+
+def errors(minion):
+    return {item["what"]: item for item in minion.call("calico.check") if item["level"] == "error"}
+
+
+def test_a_calicoctl_that_the_run_will_need_is_missed_first(minion, without_calicoctl, datastore):
+    found = minion.state("calico.checked")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert f"calico:calicoctl:path: calicoctl is not at {CALICOCTL}" in found["comment"]
+    assert CIDR in found["comment"]
+    # Others write, nothing differs, or it comes with this run: then it is not needed.
+    without_calicoctl(network__managed_by="other*")
+    assert errors(minion) == {}
+    source = {"source": "salt://calicoctl", "source_hash": "sha256=" + "0" * 64}
+    (minion.files / "calicoctl").write_text("x")
+    without_calicoctl(calicoctl={"path": CALICOCTL, **source})
+    assert set(errors(minion)) == {"calico:calicoctl:source_hash"}
+    without_calicoctl()
+    datastore.put(POOL_KEY, pool())
+    assert errors(minion) == {}
+
+
+def test_a_calicoctl_that_cannot_do_it_is_no_better_than_none(minion, without_calicoctl):
+    script(minion, "no program")
+    assert "cannot be run" in errors(minion)["calico:calicoctl:path"]["seen"]
+    script(minion, "#!/bin/sh\necho 'Client Version:    v3.22.5'\n")
+    assert "another generation" in errors(minion)["calico:calicoctl:path"]["seen"]
+    script(minion, "#!/bin/sh\necho 'Client Version:    v1.6.3'\n")
+    assert errors(minion) == {}
+
+
+def test_what_the_start_makes_by_itself_needs_no_calicoctl(minion, fit, container, datastore):
+    register_this_host(datastore)
+    assert errors(minion) == {}
+    fit(network__mesh=True)
+    assert errors(minion) == {}
+    fit(network__peers=[{"peer_ip": "10.0.0.9", "as_number": 64900}])
+    assert "10.0.0.9" in errors(minion)["calico:calicoctl:path"]["seen"]
+    # One that runs already does not start again.
+    fit()
+    container()
+    assert CIDR in errors(minion)["calico:calicoctl:path"]["seen"]
+
+
+def test_a_resource_that_only_calicoctl_reads_needs_it(minion, fit):
+    resource = {"apiVersion": "v1", "kind": "profile", "metadata": {"name": "a"}, "spec": {}}
+    fit(network__resources=[resource])
+    assert "profile" in errors(minion)["calico:calicoctl:path"]["seen"]
+
+
+def test_a_node_that_is_to_leave_needs_calicoctl_before_it_is_stopped(minion, give, datastore):
+    register(datastore)
+    found = minion.state("calico.node_unused")
+    assert (found["result"], found["changes"]) == (False, {})
+    assert f"calicoctl is not at {CALICOCTL}" in found["comment"]
+    assert minion.state("calico.node_unused", test=True)["result"] is False
+    datastore.delete("/calico", recursive=True)
+    assert minion.state("calico.node_unused")["result"] is True
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [({"days": -1, "begins": -30}, "expired on"), ({"days": 30, "begins": 5}, "not valid before")],
@@ -745,6 +811,18 @@ def test_the_container_runs_another_image(minion, container):
 
 
 @pytest.mark.parametrize("test", [False, True])
+def test_pools_of_the_pillar_restart_nothing(minion, give, container, test):
+    container()
+    for pools in (
+        [{"cidr": CIDR, "disabled": True}, {"cidr": "172.21.0.0/16"}],
+        [{"cidr": CIDR, "nat_outgoing": False}],
+        [{"cidr": "172.21.0.0/16"}, {"cidr": CIDR}],
+    ):
+        give(network__pools=pools)
+        assert minion.state("calico.container_current", test=test)["changes"] == {}
+
+
+@pytest.mark.parametrize("test", [False, True])
 def test_a_node_that_the_datastore_has_lost_is_owed_a_restart(minion, give, datastore, container, test):
     container()
     datastore.delete("/calico", recursive=True)
@@ -780,11 +858,11 @@ def test_a_datastore_that_is_away_restarts_nothing(minion, give, container):
 
 
 def test_secret_values_do_not_show_in_the_difference(minion, give, container):
-    give(env={"ETCD_PASSWORD": "geheim1"})
+    give(env={"K8S_PASSWORD": "geheim1"})
     container()
-    give(env={"ETCD_PASSWORD": "geheim2"})
+    give(env={"K8S_PASSWORD": "geheim2"})
     found = minion.state("calico.container_current")
-    assert found["changes"]["environment"]["new"] == "ETCD_PASSWORD"
+    assert found["changes"]["environment"]["new"] == "K8S_PASSWORD"
     assert "geheim" not in json.dumps(found)
 
 
@@ -801,6 +879,48 @@ def test_the_container_is_removed_once(minion, engine, container):
 
 
 # --- files -----------------------------------------------------------------------------------------
+
+
+CNI = "/etc/cni/net.d/10-calico.conf"
+THEIRS = '{"name": "k8s", "cniVersion": "0.3.1", "type": "calico", "policy": {"type": "k8s"}}'
+
+
+def write(minion, path, text):
+    place = minion.path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    return place
+
+
+def test_cni_is_as_it_was_once_it_is_switched_off(minion, give):
+    text = json.dumps(minion.call("calico.cni_configuration"), indent=4)
+    ours = write(minion, CNI, text)
+    assert minion.state("calico.cni_absent")["changes"] == {}
+    give(cni__enabled=False)
+    planned = minion.state("calico.cni_absent", test=True)
+    assert (planned["result"], planned["changes"]) == (None, {"removed": [CNI]})
+    assert ours.exists()
+    found = minion.state("calico.cni_absent")
+    assert (found["result"], found["changes"]) == (True, {"removed": [CNI]})
+    assert not ours.exists()
+    assert minion.state("calico.cni_absent")["changes"] == {}
+    # Of others, whatever its name.
+    theirs = write(minion, CNI, THEIRS)
+    assert minion.state("calico.cni_absent")["changes"] == {}
+    assert theirs.read_text() == THEIRS
+
+
+def test_a_configuration_of_another_release_or_directory_is_out_of_use(minion, give):
+    text = json.dumps(minion.call("calico.cni_configuration"), indent=4)
+    write(minion, CNI, text)
+    give(version="v3.22.5")
+    assert minion.call("calico.cni_leftovers") == [CNI]
+    give(cni__conf_dir="/etc/kubernetes/cni")
+    write(minion, "/etc/kubernetes/cni/10-calico.conf", text)
+    assert minion.call("calico.cni_leftovers") == [CNI]
+    give()
+    assert minion.call("calico.cni_leftovers") == []
+    minion.path("/etc/kubernetes/cni/10-calico.conf").unlink()
 
 
 @pytest.fixture

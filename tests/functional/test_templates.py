@@ -25,6 +25,12 @@ STATES = {
     CNI_V3: "CNI is configured",
     CALICOCTL_CONFIG: "calicoctl knows the datastore",
 }
+
+
+def sls_of(path):
+    return "calico.cni" if "/cni/" in path else "calico.config"
+
+
 NASTY = {
     "QUOTES": "'single' \"double\" `back`",
     "PERCENT": "50% %i %n %%",
@@ -51,7 +57,7 @@ def written(minion, give):
 
     def write(path, **pillar):
         give(**pillar)
-        found = minion.state_of_sls(STATES[path], "calico.config")
+        found = minion.state_of_sls(STATES[path], sls_of(path))
         assert found["result"] is True, found["comment"]
         return minion.path(path).read_bytes().decode("utf-8")
 
@@ -82,25 +88,25 @@ def test_the_environment_holds_every_value_byte_for_byte(written, minion):
 
 
 def test_a_secret_is_in_the_file_and_not_in_the_report(minion, give):
-    give(env={"ETCD_PASSWORD": "geheim"})
+    give(env={"K8S_PASSWORD": "geheim"})
     found = minion.state_of_sls(STATES[ENV], "calico.config")
     assert "geheim" not in json.dumps(found)
-    assert "ETCD_PASSWORD=geheim\n" in minion.path(ENV).read_text()
+    assert "K8S_PASSWORD=geheim\n" in minion.path(ENV).read_text()
 
 
 @pytest.mark.parametrize("path", STATES)
 def test_what_is_written_is_written_once(minion, give, path):
     give(env=NASTY, version="v3.22.5" if path == CNI_V3 else "v2.6.2")
-    assert minion.state_of_sls(STATES[path], "calico.config", test=True)["result"] is None
+    assert minion.state_of_sls(STATES[path], sls_of(path), test=True)["result"] is None
     assert not minion.path(path).exists()
-    assert minion.state_of_sls(STATES[path], "calico.config")["changes"]
-    assert minion.state_of_sls(STATES[path], "calico.config")["changes"] == {}
+    assert minion.state_of_sls(STATES[path], sls_of(path))["changes"]
+    assert minion.state_of_sls(STATES[path], sls_of(path))["changes"] == {}
 
 
 @pytest.mark.parametrize("path", STATES)
 def test_settings_that_are_wrong_write_nothing(minion, give, path):
     give(cni__mtu="x")
-    found = minion.state_of_sls(STATES[path], "calico.config")
+    found = minion.state_of_sls(STATES[path], sls_of(path))
     assert found["result"] is False
     assert "calico:cni:mtu" in found["comment"]
     assert not minion.path(path).exists()

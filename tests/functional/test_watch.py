@@ -362,7 +362,7 @@ def test_a_bundle_has_everything_and_no_secret(node, give, engine, programs, for
     port = node.call("calico.settings")["felix"]["HealthPort"]
     give(
         etcd__tls__key=key,
-        env={"ETCD_PASSWORD": PASSWORD, "K8S_API_TOKEN": TOKEN},
+        env={"K8S_PASSWORD": PASSWORD, "K8S_API_TOKEN": TOKEN},
         felix={"HealthPort": int(port)},
         network__resources=[
             {
@@ -376,13 +376,13 @@ def test_a_bundle_has_everything_and_no_secret(node, give, engine, programs, for
     inspected = dict(
         CONTAINER,
         Config={
-            "Env": [f"ETCD_PASSWORD={OLD}", "ETCD_KEY=" + key.replace("\n", "\\n"), "NODENAME=node1"],
+            "Env": [f"K8S_PASSWORD={OLD}", "ETCD_KEY=" + key.replace("\n", "\\n"), "NODENAME=node1"],
             "Image": "calico/node:v2.6.2",
         },
     )
     engine.knows(containers={"calico-node": inspected})
     files = {
-        "/etc/calico/calico-node.env": f"NODENAME=node1\nETCD_PASSWORD={PASSWORD}\n",
+        "/etc/calico/calico-node.env": f"NODENAME=node1\nK8S_PASSWORD={PASSWORD}\n",
         "/etc/calico/calicoctl.cfg": yaml.safe_dump({"spec": {"etcdPassword": OLD, "etcdEndpoints": "x"}}),
         "/etc/cni/net.d/10-calico.conf": json.dumps({"policy": {"k8s_auth_token": TOKEN}, "key": key}),
         "/etc/cni/net.d/kubeconfig": "client-key-data: " + base64.b64encode(key.encode()).decode(),
@@ -411,7 +411,7 @@ def test_a_bundle_has_everything_and_no_secret(node, give, engine, programs, for
     assert base64.b64encode(key.encode()).decode()[:60] not in whole
     # And what is no secret is there.
     assert "NODENAME=node1" in texts["container.json"] and "NODENAME" in texts["environment.json"]
-    assert "ETCD_PASSWORD=********" in texts["configuration.txt"]
+    assert "K8S_PASSWORD=********" in texts["configuration.txt"]
     assert "etcdEndpoints: x" in texts["configuration.txt"]
     assert "BGP state:          Established" in texts["bird.txt"]
     assert "plain ******** and ******** and ********" in texts["journal.txt"]

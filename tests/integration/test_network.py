@@ -40,7 +40,8 @@ def test_only_the_minions_that_are_named_write(fleet):
     fleet.pillar({**network(fleet, managed_by=f"L@{writer.name}"), "ready": {"timeout": 60}})
     with fleet.untouched():
         states = fleet.converge(other)[other.name]
-        assert "IP pools are in the datastore" not in states
+        assert "IP pools are in the datastore" not in states.changed
+        assert "calico:network:managed_by" in states["IP pools are in the datastore"]["comment"]
     states = fleet.converge(writer)[writer.name]
     assert "IP pools are in the datastore" in states.changed
     fleet.lab.master_pillar({"network": {"prune": True}})

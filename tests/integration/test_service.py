@@ -78,6 +78,19 @@ def test_files_that_the_container_does_not_read_restart_nothing(fleet, host):
     assert fleets.container(host) == before
 
 
+def test_pools_restart_nothing(fleet, host):
+    """A node that runs does not look at the variables of the default pools."""
+    (pool,) = fleet.lab.pillar()["network"]["pools"]
+    before = fleets.container(host)
+    for nat_outgoing in (False, True):
+        fleet.pillar({"network": {"pools": [{**pool, "nat_outgoing": nat_outgoing}]}})
+        states = fleet.converge(host)[host.name]
+        wanted = {"IP pools are in the datastore", "calico-node's environment is written"}
+        assert wanted <= states.changed
+        assert "calico-node is running" not in states.changed
+    assert fleets.container(host) == before
+
+
 @pytest.mark.parametrize("moment", [0.3, 0.8, 1.5, 3])
 def test_a_run_killed_at_any_moment_can_be_run_again(fleet, host, moment):
     """From nothing: image, files, unit and container are in the making when the minion is killed."""

@@ -1,5 +1,7 @@
 """The container that the settings ask for, held against the chapter's unit."""
 
+import json
+
 import calico_container
 import calico_settings
 import pytest
@@ -233,7 +235,7 @@ def test_a_container_that_somebody_started_by_hand_is_out_of_date():
 
 
 def test_values_of_the_environment_are_not_shown():
-    wanted = container(env={"ETCD_PASSWORD": "geheim"})
+    wanted = container(env={"K8S_PASSWORD": "geheim"})
     assert "geheim" not in str(calico_container.outdated(wanted, as_inspected(container()), "x"))
 
 
@@ -276,3 +278,155 @@ def test_docker_may_have_another_unit():
         calico_container.unit(settings(service="docker-engine.service"))["service"] == "docker-engine.service"
     )
     assert calico_container.unit(settings(runtime="podman"))["service"] is None
+
+
+# --- what a restart is owed for --------------------------------------------------------------------
+
+
+def pools(*found, **changes):
+    return container(network={"pools": list(found)}, **changes)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pools({"cidr": "172.20.0.0/16", "disabled": True}, {"cidr": "172.21.0.0/16"}),
+        pools({"cidr": "172.21.0.0/16"}, {"cidr": "172.20.0.0/16"}),
+        pools({"cidr": "172.20.0.0/16", "nat_outgoing": False}),
+        pools({"cidr": "172.20.0.0/16", "ipip": "always"}),
+        pools({"cidr": "172.20.0.0/16", "disabled": True}),
+    ],
+    ids=["another one", "order", "NAT", "IP-in-IP", "none"],
+)
+def test_pools_restart_nothing(after):
+    before = pools({"cidr": "172.20.0.0/16"})
+    assert after["environment"] != before["environment"]
+    assert calico_container.outdated(after, as_inspected(before), "sha256:1") == {}
+
+
+def test_pools_of_calico_3_restart_nothing():
+    third = {"version": "v3.22.5"}
+    before = pools({"cidr": "172.20.0.0/16", "block_size": 27}, **third)
+    after = pools({"cidr": "172.20.0.0/16", "vxlan": "always"}, {"cidr": "10.9.0.0/16"}, **third)
+    assert after["environment"] != before["environment"]
+    assert calico_container.outdated(after, as_inspected(before), "sha256:1") == {}
+
+
+def test_the_order_of_mounts_restarts_nothing():
+    before, after = container(mounts=["/a:/a", "/b:/b"]), container(mounts=["/b:/b", "/a:/a"])
+    assert calico_container.outdated(after, as_inspected(before), "sha256:1") == {}
+
+
+def test_no_digest_that_others_may_read_is_made_of_a_secret():
+    def label(**changes):
+        return container(**changes)["labels"][calico_container.LABEL]
+
+    user = [dict(CHAPTER["etcd"], username="u", password=word) for word in ("one", "two")]
+    assert label(etcd=user[0]) == label(etcd=user[1])
+    assert label(env={"API_KEY": "one"}) == label(env={"API_KEY": "two"})
+    proxies = ["http://u:%s@proxy:1" % word for word in ("one", "two")]
+    assert label(env={"HTTPS_PROXY": proxies[0]}) == label(env={"HTTPS_PROXY": proxies[1]})
+    # What is none is in it, and so is that there is one.
+    assert label(env={"X": "one"}) != label(env={"X": "two"})
+    assert label(env={"API_KEY": "one"}) != label()
+
+
+def test_a_secret_that_is_another_one_is_owed_a_restart():
+    before, after = container(env={"API_KEY": "one"}), container(env={"API_KEY": "two"})
+    found = calico_container.outdated(after, as_inspected(before), "sha256:1")
+    assert found == {"environment": {"old": "other values", "new": "API_KEY"}}
+    assert calico_container.outdated(before, as_inspected(before), "sha256:1") == {}
+
+
+def test_a_file_that_was_changed_by_hand_before_a_restart_is_owed_another_one():
+    wanted = container(env={"X": "one"})
+    inspected = as_inspected(wanted)
+    inspected["Config"]["Env"] = ["X=other", "PATH=/bin"]
+    assert calico_container.outdated(wanted, inspected, "sha256:1")["environment"]["new"] == "X"
+    inspected = as_inspected(wanted, HostConfig={"Binds": [*wanted["mounts"], "/x:/x"]})
+    assert list(calico_container.outdated(wanted, inspected, "sha256:1")) == ["mounts"]
+
+
+# --- IPv6 ------------------------------------------------------------------------------------------
+
+BOTH = [{"cidr": "172.20.0.0/16"}, {"cidr": "fd01::/64", "nat_outgoing": False}]
+
+
+@pytest.mark.parametrize("version", ["v2.6.2", "v3.22.5"])
+@pytest.mark.parametrize(
+    ("node", "pools", "felix", "ipam", "support"),
+    [
+        ({"ip6": "fd00::6/64"}, BOTH, {}, {"assign_ipv6": "true"}, "true"),
+        ({"ip6": "autodetect"}, BOTH, {}, {"assign_ipv6": "true"}, "true"),
+        ({"ip6": "fd00::6/64"}, BOTH[1:], {}, {"assign_ipv4": "false", "assign_ipv6": "true"}, "true"),
+        ({"ip6": "fd00::6/64"}, BOTH, {"Ipv6Support": False}, {}, "false"),
+        ({"ip6": "fd00::6/64"}, BOTH[:1], {}, {}, "false"),
+        ({"ip6": "fd00::6/64"}, [BOTH[0], dict(BOTH[1], disabled=True)], {}, {}, "false"),
+        ({}, BOTH, {}, {}, "false"),
+        ({"ip6": ""}, BOTH, {}, {}, "false"),
+    ],
+)
+def test_workloads_get_ipv6_where_the_node_has_it_and_a_pool_is_for_it(
+    version, node, pools, felix, ipam, support
+):
+    found = settings(version=version, node=node, network={"pools": pools}, felix=felix)
+    configuration = calico_container.cni_configuration(found)
+    plugin = configuration.get("plugins", [configuration])[0]
+    assert plugin["ipam"] == {"type": "calico-ipam", **ipam}
+    assert calico_container.environment(found)["FELIX_IPV6SUPPORT"] == support
+
+
+# --- whose CNI configuration it is -----------------------------------------------------------------
+
+
+def written(**changes):
+    return json.dumps(calico_container.cni_configuration(settings(**changes), ["bandwidth"]), indent=4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"version": "v3.22.5"},
+        {"version": "v3.32.1", "datastore": "kubernetes", "etcd": {}},
+        {"node": {"name": "n1", "ip6": "fd00::6/64"}, "network": {"pools": BOTH}},
+        {"cni": {"name": "other", "mtu": 1400, "log_level": "debug"}},
+    ],
+)
+def test_what_the_formula_has_written_is_known_again(changes):
+    assert calico_container.wrote_cni(written(**changes))
+    assert calico_container.wrote_cni(written(**changes) + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"plugins": []}',
+        '{"plugins": [7]}',
+        json.dumps(json.loads(written()), indent=2),
+        json.dumps(dict(json.loads(written()), type="flannel"), indent=4),
+        # As Calico's own install-cni container writes it.
+        written().replace("/etc/calico/ssl/", "/etc/cni/net.d/calico-tls/"),
+        written().replace('"type": "k8s"', '"type": "k8s",\n        "k8s_api_root": "https://10.96.0.1:443"'),
+        json.dumps(dict(json.loads(written()), etcd_discovery_srv="x"), indent=4),
+    ],
+)
+def test_what_others_have_written_is_theirs(text):
+    assert not calico_container.wrote_cni(text)
+
+
+@pytest.mark.parametrize(
+    ("directory", "own"),
+    [
+        ("/opt/cni/bin", ["/opt/cni", "/opt/cni/bin"]),
+        ("/usr/lib/cni", ["/usr/lib/cni"]),
+        ("/k/conf", ["/k/conf"]),
+        ("/cni", ["/cni"]),
+    ],
+)
+def test_of_the_directories_above_only_cnis_own_are_made_roots(directory, own):
+    assert calico_container.own_directories(directory) == own

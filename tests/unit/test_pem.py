@@ -171,6 +171,128 @@ def test_text_around_the_certificates_is_nobodys_business(parts):
     assert calico_pem.findings(dict(given, ca=bundle), NOW) == []
 
 
+# --- PEM as Go reads it ----------------------------------------------------------------------------
+
+BOM = b"\xef\xbb\xbf"
+
+
+def levels(found):
+    return [item[:2] for item in found]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_comments_may_be_in_any_encoding(parts, encoding):
+    given = parts()
+    comment = "# AC Raíz Certicámara S.A.\n".encode(encoding)
+    ca = comment + given["ca"] + comment + given["ca"]
+    assert calico_pem.findings(dict(given, ca=ca), NOW) == []
+    assert calico_pem.readable("ca", ca) == given["ca"] * 2
+    # One that was taken out of use by a comment is no mistake.
+    out = given["ca"] + b"".join(b"# " + line + b"\n" for line in given["ca"].splitlines())
+    assert calico_pem.findings(dict(given, ca=out), NOW) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pem: pem.replace(b"\n", b"\r\n"),
+        lambda pem: pem.replace(b"-----\n", b"----- \t\n"),
+        lambda pem: pem.rstrip(b"\n"),
+        lambda pem: b"text before\n\n" + pem + b"text behind",
+        lambda pem: pem.replace(b"\nM", b"\n  M"),
+        lambda pem: pem.replace(b"-----\nM", b"-----\nname: value\n\nM"),
+    ],
+    ids=["CRLF", "blanks", "no end of line", "text around", "blanks inside", "headers"],
+)
+@pytest.mark.parametrize("part", ["ca", "cert", "key"])
+def test_what_go_reads_is_right(parts, part, change):
+    given = parts()
+    changed = dict(given, **{part: change(given[part])})
+    assert calico_pem.findings(changed, NOW) == []
+    assert calico_pem.readable(part, changed[part]) == given[part]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pem: BOM + pem,
+        lambda pem: b"".join(b"  " + line + b"\n" for line in pem.splitlines()),
+        lambda pem: b"\t" + pem,
+        lambda pem: pem.replace(b"-----BEGIN", b"----BEGIN"),
+        lambda pem: pem.replace(b"-----\nM", b"-----\n\nM!"),
+        lambda pem: pem.rstrip(b"\n") + b"-----BEGIN CERTIFICATE-----\n",
+        lambda pem: pem.replace(b"\n", b"\r"),
+        lambda pem: pem.decode("ascii").encode("utf-16"),
+    ],
+    ids=["BOM", "indented", "tab", "dashes", "not base64", "glued", "CR alone", "UTF-16"],
+)
+@pytest.mark.parametrize("part", ["ca", "cert", "key"])
+def test_what_go_does_not_read_is_an_error_of_its_part(parts, part, change):
+    given = parts()
+    changed = dict(given, **{part: change(given[part])})
+    assert ("error", part) in levels(calico_pem.findings(changed, NOW))
+    assert calico_pem.readable(part, changed[part]) == b""
+
+
+def test_a_bundle_that_was_put_together_without_an_end_of_line(parts):
+    given = parts()
+    glued = given["ca"].rstrip(b"\n") + given["ca"]
+    ((level, part, said),) = calico_pem.findings(dict(given, ca=glued), NOW)
+    assert (level, part) == ("error", "ca")
+    assert "of line 1 it makes nothing" in said
+    # Where one is left that Go reads, nobody knows whether that one is enough.
+    (item,) = calico_pem.findings(dict(given, ca=glued + given["ca"]), NOW)
+    assert item[:2] == ("warning", "ca")
+    assert "BEGIN in line 1" in item[2]
+
+
+def test_the_first_certificate_of_a_chain_must_be_read(parts):
+    given = parts()
+    found = calico_pem.findings(dict(given, cert=BOM + given["cert"] + given["ca"]), NOW)
+    assert ("error", "cert") in levels(found)
+    found = calico_pem.findings(dict(given, cert=given["cert"] + b" " + given["ca"]), NOW)
+    assert levels(found) == [("warning", "cert")]
+
+
+def test_other_blocks(parts):
+    given = parts()
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    fit = dict(given, cert=given["key"] + given["cert"], key=parameters + given["cert"] + given["key"])
+    assert calico_pem.findings(fit, NOW) == []
+    # etcd's client takes each block of a file of CAs for a certificate, and gives up where one is none.
+    for other in (given["key"], given["ca"].replace(b" CERT", b" TRUSTED CERT"), parameters):
+        ((level, part, said),) = calico_pem.findings(dict(given, ca=given["ca"] + other), NOW)
+        assert (level, part) == ("error", "ca")
+        assert "holds a block" in said
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1, ec.BrainpoolP256R1])
+def test_curves_that_go_does_not_have(parts, curve):
+    key = ec.generate_private_key(curve())
+    cert = self_signed(key, hashes.SHA256())
+    found = calico_pem.findings({"cert": cert, "key": private(key)}, NOW)
+    assert levels(found) == [("error", "cert"), ("error", "key")]
+    assert all(key.curve.name in said and "P-256" in said for _level, _part, said in found)
+    # Go reads none of a file of CAs with such a one.
+    assert levels(calico_pem.findings({"ca": parts()["ca"] + cert}, NOW)) == [("error", "ca")]
+
+
+@pytest.mark.parametrize("curve", [ec.SECP224R1, ec.SECP256R1, ec.SECP384R1, ec.SECP521R1])
+def test_curves_that_go_has(curve):
+    key = ec.generate_private_key(curve())
+    given = {"cert": self_signed(key, hashes.SHA256()), "key": private(key)}
+    assert calico_pem.findings(given, NOW) == []
+
+
+def test_ed25519_came_later():
+    key = KEYS["Ed25519"]()
+    given = {"cert": self_signed(key, None), "key": private(key)}
+    assert calico_pem.findings(given, NOW, ed25519=True) == []
+    found = calico_pem.findings(given, NOW, ed25519=False)
+    assert levels(found) == [("error", "cert"), ("error", "key")]
+    assert "Ed25519" in found[0][2]
+
+
 def test_the_digest_changes_with_contents_and_parts_only(parts):
     given = parts()
     digest = calico_pem.digest(given)

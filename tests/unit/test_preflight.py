@@ -1028,13 +1028,18 @@ def test_certificates(tmp_path):
         return {part: (pki / file).read_bytes() for part, file in files.items()}
 
     now = datetime.datetime.now(UTC)
-    assert calico_preflight.of_certificates(parts("calico"), now) == []
-    (item,) = calico_preflight.of_certificates(parts("tomorrow"), now)
+    assert calico_preflight.of_certificates(settings(), parts("calico"), now) == []
+    (item,) = calico_preflight.of_certificates(settings(), parts("tomorrow"), now)
     assert item["what"] == "calico:etcd:tls:cert"
     assert "is not valid before" in item["seen"]
     assert f"this host's clock says {now.isoformat(timespec='seconds')}" in item["seen"]
+    # Which file it is stands beside it.
+    ours = settings(etcd__endpoints=["https://a:1"], etcd__tls={"ca": "/pki/bundle.pem"})
+    (item,) = calico_preflight.of_certificates(ours, {"ca": b" " + parts("calico")["ca"]}, now)
+    assert item["what"] == "calico:etcd:tls:ca"
+    assert "the ca (/pki/bundle.pem) is no PEM certificate" in item["seen"]
     # etcd may trust another CA: that is only told where it refused.
-    assert calico_preflight.of_certificates(parts("stranger"), now) == []
+    assert calico_preflight.of_certificates(settings(), parts("stranger"), now) == []
     refused = calico_preflight.of_datastore(settings(), None, "refused", refused=parts("stranger"))
     assert [item["level"] for item in refused] == ["error", "warning"]
     assert "CN=wrong-ca" in refused[1]["seen"]

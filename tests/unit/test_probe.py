@@ -246,6 +246,12 @@ def test_cni_configurations(tmp_path):
         {"name": "10-calico.conflist", "types": ["calico", "portmap"]},
     ]
     assert calico_probe.cni_configurations(str(tmp_path / "nowhere")) == []
+    # Where the pillar says that they lie.
+    write(tmp_path, {"k/conf/05-bridge.conf": '{"type": "bridge"}'})
+    questions = dict(NOTHING, cni_directory="/k/conf")
+    assert calico_probe.facts(questions, root=str(tmp_path))["cni"] == [
+        {"name": "05-bridge.conf", "types": ["bridge"]}
+    ]
 
 
 @pytest.mark.parametrize(

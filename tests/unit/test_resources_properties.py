@@ -4,6 +4,7 @@ import calico_felix
 import calico_forms as forms
 import calico_kinds
 import calico_resources as resources
+import calico_secrets
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def test_any_words_are_written_in_the_right_type_or_refused_by_field(what, gener
         assert field.word in refused or written is None or right_type(field.form, written), field.word
     for name, label in (resource["metadata"].get("labels") or {}).items() if "labels" not in refused else ():
         assert label is None or isinstance(label, str) or any(r.startswith(f"labels.{name}") for r in refused)
-    resources.masked(resource)
+    calico_secrets.shown(resource)
     if not found:
         twice(resource, generation)
 
@@ -143,7 +144,7 @@ def test_any_resource_is_checked_without_stumbling(what, generation, kind, data)
         resource[item] = data.draw(anything)
     found = resources.resource_problems(resource, generation)
     assert all(isinstance(item["setting"], str) and item["accepted"] for item in found)
-    resources.masked(resource)
+    calico_secrets.shown(resource)
     if found:
         return
     for field in fields:

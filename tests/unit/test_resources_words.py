@@ -5,6 +5,7 @@ from pathlib import Path
 
 import calico_kinds
 import calico_resources as resources
+import calico_secrets
 import calico_topology
 import pytest
 import yaml
@@ -713,7 +714,7 @@ def test_secrets_are_masked_and_references_are_not():
         "text": {"old": "-----BEGIN PRIVATE KEY-----\nx", "new": "plain"},
         "keepalive_time": {"old": None, "new": "1m0s"},
     }
-    shown = resources.masked(changes)
+    shown = calico_secrets.shown(changes)
     assert shown == {
         "password": {"old": None, "new": reference},
         "api_token": {"old": "********", "new": "********"},
@@ -726,7 +727,9 @@ def test_secrets_are_masked_and_references_are_not():
 
 
 def test_a_secret_inside_of_a_secret_is_masked():
-    assert resources.masked({"token": {"value": {"name": "x"}}}) == {"token": {"value": {"name": "********"}}}
+    assert calico_secrets.shown({"token": {"value": {"name": "x"}}}) == {
+        "token": {"value": {"name": "********"}}
+    }
 
 
 # The settings of Calico 2.6 ----------------------------------------------------------------------

@@ -7,10 +7,11 @@ import calico_rollback as rollback
 import calico_settings
 import pytest
 
+CNI_FILES = ("/etc/cni/net.d/10-calico.conf", "/etc/cni/net.d/10-calico.conflist")
 FILES = {
     rollback.UNIT_FILE: (0o644, b"[Service]\nExecStart=docker --label=calico-formula.configuration=abc \\\n"),
     rollback.ENVIRONMENT_FILE: (0o600, b"SECRET=\xc3\xa4 \xff\x00"),
-    rollback.CNI_FILES[1]: None,
+    CNI_FILES[1]: None,
 }
 IMAGE = {"name": "calico/node:v2.6.2", "id": "sha256:1"}
 
@@ -57,11 +58,11 @@ def test_a_certificate_at_the_very_path_is_the_users_own():
     own = settings(cert="/etc/calico/ssl/calico.pem", key="salt://key")
     found = rollback.paths(own, "/etc/calico/calicoctl.cfg")
     assert "/etc/calico/ssl/calico.pem" not in found
-    assert {"/etc/calico/ssl/ca.pem", "/etc/calico/ssl/calico-key.pem", *rollback.CNI_FILES} <= set(found)
+    assert {"/etc/calico/ssl/ca.pem", "/etc/calico/ssl/calico-key.pem", *CNI_FILES} <= set(found)
     # What the container does not read may change without a restart.
-    assert not set(rollback.CNI_FILES) & set(rollback.read_by_container(own))
+    assert not set(CNI_FILES) & set(rollback.read_by_container(own))
     own["cni"]["enabled"] = False
-    assert not set(rollback.CNI_FILES) & set(rollback.paths(own, "x"))
+    assert not set(CNI_FILES) & set(rollback.paths(own, "x"))
 
 
 def inspected(label="abc", running=True, started="2026-11-24T13:00:00.5Z"):

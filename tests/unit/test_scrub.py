@@ -7,7 +7,7 @@ import urllib.parse
 
 import calico_scrub
 import pytest
-from calico_problems import MASK
+from calico_secrets import MASK
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,6 +3,7 @@
 import copy
 
 import calico_generations
+import calico_secrets
 import calico_settings
 import pytest
 import yaml
@@ -334,9 +335,9 @@ def test_a_source_may_be_short(source):
 def test_masked_settings_show_no_key_and_no_password():
     tls = {"ca": CERT, "cert": CERT, "key": KEY}
     settings = calico_settings.check(
-        given(etcd__endpoints=["https://a:1"], etcd__tls=tls, env={"ETCD_PASSWORD": "geheim"})
+        given(etcd__endpoints=["https://a:1"], etcd__tls=tls, env={"K8S_PASSWORD": "geheim"})
     )
-    shown = str(calico_settings.masked(settings))
+    shown = str(calico_secrets.shown(settings))
     assert "geheim" not in shown
     assert KEY not in shown
     assert settings["etcd"]["tls"]["key"] == KEY

@@ -10,6 +10,7 @@ import calico_container
 import calico_felix
 import calico_forms
 import calico_schema
+import calico_secrets
 import calico_settings
 import pytest
 import yaml
@@ -216,7 +217,7 @@ def test_any_value_anywhere_is_accepted_or_named(path, value):
         assert calico_container.container(finished)
         assert calico_container.cni_configuration(finished)
         assert calico_container.calicoctl_configuration(finished)
-        assert calico_settings.masked(finished)
+        assert calico_secrets.shown(finished)
         return
     assert problems
     for problem in problems:
@@ -296,7 +297,7 @@ def test_no_secret_shows_in_masked_settings(path, value):
     for secret in wrapped(SECRET):
         finished = checked(with_value(path, secret))[0]
         if finished and path[-1] != "TyphaSecret":
-            assert SECRET not in repr(calico_settings.masked(finished))
+            assert SECRET not in repr(calico_secrets.shown(finished))
 
 
 LINE = st.text(max_size=30).filter(lambda text: not re.search("[\x00\n\r]", text))

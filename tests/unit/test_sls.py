@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import calico_container
 import pytest
 
 from tests.support import minion as minion_support
@@ -260,9 +261,95 @@ def test_parts_that_nobody_asked_for_have_no_states(minion):
     ids = {chunk["__id__"] for chunk in states_of(minion, CHAPTER, "calico")}
     assert not ids & {"calicoctl is installed", "CNI plugins are installed"}
     off = states_of(minion, with_value(("cni",), {"enabled": False}), "calico")
-    assert ids - {chunk["__id__"] for chunk in off} == {"CNI is configured"}
-    nobody = states_of(minion, with_value(("network", "managed_by"), "other*"), "calico")
-    assert "pool_present" not in {chunk["fun"] for chunk in nobody}
+    assert ids - {chunk["__id__"] for chunk in off} == {
+        "CNI is configured",
+        "Directories of CNI's files are root's",
+    }
+
+
+def test_what_lies_in_the_datastore_is_the_same_list_of_states_for_every_pillar(minion):
+    text = (ROOT / "calico" / "network.sls").read_text()
+    assert "{%" not in text and "{{" not in text
+    kinds = {chunk["fun"] for chunk in states_of(minion, CHAPTER, "calico.network")}
+    assert {"pools", "felix", "peers", "node", "bgp", "other_peers_absent", "resources"} <= kinds
+
+
+def order(chunks):
+    return [chunk["__id__"] for chunk in sorted(chunks, key=lambda chunk: chunk["order"])]
+
+
+def test_cni_comes_once_calico_node_runs(minion):
+    ids = order(states_of(minion, CHAPTER, "calico"))
+    assert (
+        ids.index("calico-node is running") < ids.index("CNI is configured") < ids.index("The node is ready")
+    )
+    off = order(states_of(minion, with_value(("cni",), {"enabled": False}), "calico"))
+    assert "CNI has no configuration that is out of use" in off
+
+
+def test_directories_of_cni_are_settings(minion):
+    pillar = with_value(("cni",), {"conf_dir": "/k/conf/", "bin_dir": "/k/bin"})
+    names = {chunk["name"] for chunk in states_of(minion, pillar, "calico")}
+    assert {"/k/conf", "/k/conf/10-calico.conf"} <= names
+    # Above, all is the host's.
+    assert "/k" not in names
+    assert "/k/conf/10-calico.conf" in {chunk["name"] for chunk in states_of(minion, pillar, "calico.clean")}
+
+
+def test_the_cni_configuration_and_its_directories_are_roots(minion):
+    """Owner and modes are exact; the directory above is CNI's as well where it is called so."""
+    chunks = [chunk for chunk in states_of(minion, CHAPTER, "calico.cni") if chunk["__sls__"] == "calico.cni"]
+    (file,) = (chunk for chunk in chunks if chunk["name"] == "/etc/cni/net.d/10-calico.conf")
+    assert [file[key] for key in ("user", "group", "mode", "dir_mode")] == ["root", "root", "0644", "0755"]
+    directories = {chunk["name"]: chunk for chunk in chunks if chunk["fun"] == "directory"}
+    for directory in directories.values():
+        assert [directory[key] for key in ("user", "group", "mode")] == ["root", "root", "0755"]
+    assert (
+        list(directories)
+        == calico_container.own_directories("/etc/cni/net.d")
+        == ["/etc/cni", "/etc/cni/net.d"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ip6", "pools", "wanted"),
+    [
+        ("fd00::6/64", [{"cidr": "172.20.0.0/16"}, {"cidr": "fd01::/64"}], True),
+        ("autodetect", [{"cidr": "fd01::/64"}], True),
+        ("fd00::6/64", [{"cidr": "172.20.0.0/16"}], False),
+        ("fd00::6/64", [{"cidr": "fd01::/64", "disabled": True}], False),
+        ("none", [{"cidr": "fd01::/64"}], False),
+        (None, [{"cidr": "fd01::/64"}], False),
+        ("fd00::6/64", [{"cidr": 7}, "fd01::/64", None], False),
+    ],
+)
+def test_the_host_forwards_ipv6_where_workloads_have_it(minion, ip6, pools, wanted):
+    pillar = with_value(("network", "pools"), pools)
+    pillar["node"] = {"ip6": ip6}
+    names = {chunk["name"] for chunk in states_of(minion, pillar, "calico") if chunk["state"] == "sysctl"}
+    assert names == {"net.ipv4.ip_forward"} | ({"net.ipv6.conf.all.forwarding"} if wanted else set())
+
+
+def test_a_password_of_etcd_is_in_no_file_that_others_may_read(minion):
+    pillar = with_value(("etcd", "username"), "calico")
+    for password, mode in ((None, "0644"), ("geheim", "0600")):
+        pillar["etcd"]["password"] = password
+        chunks = states_of(minion, pillar, "calico")
+        (chunk,) = (chunk for chunk in chunks if chunk["name"] == "/etc/calico/calicoctl.cfg")
+        assert (chunk["mode"], chunk["show_changes"]) == (mode, password is None)
+
+
+def test_a_restart_is_owed_for_what_the_container_has_read(minion):
+    chunks = states_of(minion, CHAPTER, "calico.service")
+    (service,) = (chunk for chunk in chunks if chunk["__id__"] == "calico-node is running")
+    watched = {name for item in service["watch"] for name in item.values()}
+    assert not watched & {"calico-node's environment is written", "calico-node's unit is written"}
+    assert "calico-node's container is current" in watched
+
+
+def test_clean_takes_away_what_was_switched_off_meanwhile(minion):
+    off = states_of(minion, with_value(("cni",), {"enabled": False}), "calico.clean")
+    assert "cni_absent" in {chunk["fun"] for chunk in off}
 
 
 def test_clean_removes_no_directory_that_others_have_files_in(minion):

@@ -45,11 +45,13 @@ The host forwards packets:
     - require:
       - calico: calico/node's image is on the host
 
-# sysctl writes into the file as it finds it, whoever it belongs to.
+# sysctl writes into the file as it finds it, whoever it belongs to. In test mode there may be none yet: then
+# nothing is announced that sysctl will have done.
 The host's setting is root's:
   file.managed:
     - name: /etc/sysctl.d/60-calico.conf
     - replace: false
+    - create: false
     - user: root
     - group: root
     - mode: '0644'

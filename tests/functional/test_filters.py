@@ -3,11 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import programs
 
 UTILS = Path(__file__).resolve().parents[2] / "_utils"
 PROGRAMS = [f"{name}-{kind}" for name in ("iptables", "ip6tables") for kind in ("nft", "legacy")]
@@ -58,11 +59,7 @@ with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netlink:
 def look(*commands):
     """What is seen in a network namespace of its own after these commands."""
     lines = ["set -e", *commands, f"{sys.executable} -c '{LOOK}' {UTILS}"]
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(programs.run(["unshare", "--net", "sh", "-c", "\n".join(lines)]).stdout)
 
 
 def name(kind, family="ip"):

@@ -609,11 +609,8 @@ def test_a_large_file_is_read_once(minion, give):
     file.write_bytes(b"a")
     digest = hashlib.sha512(b"a").hexdigest()
     memory = calico_sources.Memory(str(minion.directory / "hashes.json"))
-    settled = calico_sources.SETTLED / 1e9
-    end = time.monotonic() + 60
-    while memory.digest(str(file), "sha512") and not (minion.directory / "hashes.json").exists():
-        assert time.monotonic() < end
-        time.sleep(settled / 4)
+    kept = minion.directory / "hashes.json"
+    waiting.until(lambda: memory.digest(str(file), "sha512") and kept.exists(), "the hash is kept")
     about = file.stat()
     again = calico_sources.Memory(str(minion.directory / "hashes.json"))
     with mock.patch.object(calico_sources, "digest", side_effect=AssertionError("read again")):

@@ -213,7 +213,7 @@ def stopped(minion):
     """The start has failed, and systemd will not try again."""
     systemctl = minion.bin / "systemctl"
     systemctl.write_text(
-        "#!/bin/sh\ncase $* in *NRestarts*) echo 2; exit;; esac\n"
+        "#!/bin/sh\ncase $* in *NRestarts*) echo 5; exit;; esac\n"
         "printf 'LoadState=loaded\\nActiveState=failed\\nSubState=failed\\n'\n"
     )
 

@@ -379,7 +379,7 @@ def test_a_node_with_workloads_stays(minion, give, datastore, test):
     assert contents(datastore) == before
 
 
-def test_a_node_is_registered(minion, give, datastore):
+def test_a_node_is_registered(minion, running, datastore):
     register(datastore)
     found = minion.state("calico.node_registered", timeout=1)
     assert found["result"] is True

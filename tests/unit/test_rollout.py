@@ -357,7 +357,7 @@ def test_the_guided_way_to_calico_3(hosts):
         each["felix"] = "not ready"
     done = calico.upgrade(format="json")
     assert done["retcode"] == 0, done["text"]
-    assert [sls for _name, sls in found.applied] == ["calico.service"] * 2
+    assert [sls for _name, sls in found.applied] == ["calico.cni"] * 2
     assert "Next: `calico-upgrade complete`" in done["text"]
 
 

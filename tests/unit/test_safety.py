@@ -2,12 +2,13 @@
 
 import copy
 import json
-import time
 from pathlib import Path
 
 import calico_safety as safety
 import calico_topology as topology
 import pytest
+
+from tests.support import work
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 OFF = {"nodeToNodeMeshEnabled": False, "asNumber": 64512}
@@ -681,17 +682,12 @@ def test_every_refusal_of_one_change_is_told(living):
     assert words(living, writes, deletes, allow=safety.ALLOW) == []
 
 
-# Speed ------------------------------------------------------------------------------------------
+# Large numbers -----------------------------------------------------------------------------------
 
 
-def quickest(cluster, writes=(), deletes=()):
-    """The refusals, and the processor time of the quickest of three times: others use the machine, too."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        found = safety.refusals(cluster, writes, deletes)
-        times.append(time.process_time() - start)
-    return found, min(times)
+def work_on(cluster, writes=(), deletes=()):
+    """The refusals, and how much work they took."""
+    return work.calls(lambda: safety.refusals(cluster, writes, deletes))
 
 
 def many_nodes(mesh=True):
@@ -706,27 +702,27 @@ def many_nodes(mesh=True):
     return topology.from_v3([*nodes, bgp(nodeToNodeMeshEnabled=mesh), *([] if mesh else peers)])
 
 
-def test_the_mesh_of_a_thousand_nodes_is_judged_at_once():
-    found, seconds = quickest(many_nodes(), [(bgp(), bgp(**OFF))])
+def test_the_mesh_of_a_thousand_nodes_is_judged():
+    found, calls = work_on(many_nodes(), [(bgp(), bgp(**OFF))])
     assert [item["allow"] for item in found] == ["no_sessions"]
     assert "1000 nodes" in found[0]["seen"]
-    assert seconds < 1
+    assert calls < 400 * 1000, "for each node some hundred; with their square it would be millions"
 
 
-def test_fifty_selectors_and_a_thousand_nodes_are_judged_at_once():
+def test_fifty_selectors_and_a_thousand_nodes_are_judged():
     cluster = many_nodes(mesh=False)
-    found, seconds = quickest(cluster, [changed(cluster.peers[0], peerSelector="none ==")], cluster.peers[2:])
+    found, calls = work_on(cluster, [changed(cluster.peers[0], peerSelector="none ==")], cluster.peers[2:])
     assert [item["allow"] for item in found] == ["no_sessions"]
-    assert seconds < 1
+    assert calls < 20 * 50 * 1000, "for each pair of a selector and a node"
 
 
-def test_two_hundred_pools_and_ten_thousand_workloads_are_judged_at_once():
+def test_two_hundred_pools_and_ten_thousand_workloads_are_judged():
     pools = [pool(f"p{i}", f"10.{i}.0.0/16") for i in range(200)]
     endpoints = [workload(f"w{i}", "n1", f"10.{i % 200}.0.{i // 200}/32") for i in range(10000)]
     blocks = [pair for i in range(2000) for pair in block(f"10.{i % 200}.1.{i // 200 * 4}/30", "n1", 3)]
     cluster = topology.from_v3([*TRIO, *pools, *endpoints], blocks)
     new = [(None, pool(f"q{i}", f"10.{i}.0.0/17")) for i in range(200)]
-    found, seconds = quickest(cluster, new, pools)
+    found, calls = work_on(cluster, new, pools)
     assert [item["allow"] for item in found] == ["pool_in_use"] * 200
     assert "80 addresses are in use" in found[0]["seen"]
-    assert seconds < 2
+    assert calls < 300 * 12000, "for each workload and block; with all pools it would be many times that"

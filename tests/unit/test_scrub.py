@@ -123,4 +123,4 @@ def test_much_text_takes_no_time_to_speak_of():
     ):
         scrub(piece * (1024 * 1024 // len(piece)))
     scrub("-----BEGIN RSA PRIVATE KEY-----" * 30000)
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 60

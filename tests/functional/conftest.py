@@ -138,7 +138,7 @@ def settings(formula_etcd, formula_pki):
             "tls": pki_support.client(formula_pki),
         },
         "node": {"name": "node1"},
-        "calicoctl": {"path": CALICOCTL, "timeout": 3},
+        "calicoctl": {"path": CALICOCTL, "timeout": 60},
         "network": {"pools": [{"cidr": "172.20.0.0/16"}]},
     }
 

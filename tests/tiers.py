@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SLOWEST = 10
-# A process for each processor, each of which takes whole files: their fixtures are made once.
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile")
+# A process for each processor, each of which takes whole files: their fixtures are made once. In the order in
+# which they are given: the functional tests are few and slow, and one that begins last would keep the other
+# process waiting.
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 
 
 TEST, MATRIX = "-m not matrix", "-m matrix"
@@ -57,7 +59,7 @@ TIERS = {
     "test-unit": [beside("unit tests", TEST, "tests/unit")],
     "test-functional": [beside("functional tests", TEST, "tests/functional")],
     "test-integration": INTEGRATION,
-    "test": [beside("unit and functional tests", TEST, "tests/unit", "tests/functional"), *INTEGRATION],
+    "test": [beside("unit and functional tests", TEST, "tests/functional", "tests/unit"), *INTEGRATION],
     "matrix-faults": FAULTS,
     "matrix-fleet": FLEET,
     "matrix-salt": SALT,

@@ -12,7 +12,7 @@ import functools
 import json
 import multiprocessing
 import os
-import select
+import selectors
 import shlex
 import shutil
 import subprocess
@@ -195,8 +195,10 @@ class Minion:
     def _ask(self, request):
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], ANSWERS_WITHIN)
-        line = self._process.stdout.readline() if ready else b""
+        # Not by select(): that takes no file whose number is above 1023.
+        with selectors.DefaultSelector() as arrivals:
+            arrivals.register(self._process.stdout, selectors.EVENT_READ)
+            line = self._process.stdout.readline() if arrivals.select(ANSWERS_WITHIN) else b""
         if not line:
             raise RuntimeError("the minion gave no answer: " + self.log.read_text(errors="replace")[-3000:])
         answer = json.loads(line)

@@ -53,6 +53,10 @@ class Pings:
                 reason = "ping has ended" if self._ended else f"no answer within {timeout} s"
                 raise AssertionError(f"{reason} {what}")
 
+    def wait_for_more(self, count, timeout=waiting.PATIENCE):
+        """Until so many more have come back."""
+        self.wait_for_answers(self.answered + count, timeout, f"of {count} more")
+
     def count(self, healed=True):
         """Packets come back in order: what is missing before the last answer is lost, and what was sent
         after it may still be under way. Where the path has not healed, that is lost as well."""

@@ -189,6 +189,9 @@ class Client:
         self._connection = None
 
 
+_CLOSED = (ConnectionResetError, BrokenPipeError)
+
+
 def go_words(error, endpoint):
     """What Go's HTTP client says of such an error."""
     address = f"{endpoint.hostname}:{endpoint.port or 2379}"
@@ -204,7 +207,8 @@ def go_words(error, endpoint):
         return "client: endpoint %s exceeded header timeout" % endpoint.geturl()
     if isinstance(error, socket.gaierror):
         return f"dial tcp: lookup {endpoint.hostname}: no such host"
-    if isinstance(error, OSError) and error.strerror:
+    # Whoever is not understood may close before all was sent or read: chance decides how that shows here.
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, _CLOSED):
         return f"dial tcp {address}: connect: {error.strerror.lower()}"
     return "EOF"
 

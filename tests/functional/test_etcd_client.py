@@ -185,7 +185,7 @@ def test_a_silent_endpoint_leaves_time_for_the_next(etcd, server, client):
 # What does not ----------------------------------------------------------------------------------
 
 
-def error_of(connected, call=lambda connected: connected.tree_v2("/calico"), within=DEADLINE + 1):
+def error_of(connected, call=lambda connected: connected.tree_v2("/calico"), within=60):
     start = time.monotonic()
     with pytest.raises(calico_etcd.EtcdError) as caught:
         call(connected)
@@ -386,7 +386,7 @@ def test_user_and_password(server, client):
 
 
 def test_unknown_host(client):
-    error = error_of(client("https://no-such-host.invalid:2379"), within=10)
+    error = error_of(client("https://no-such-host.invalid:2379"))
     assert type(error) is calico_etcd.UnknownHost
     assert "no-such-host.invalid" in str(error)
 

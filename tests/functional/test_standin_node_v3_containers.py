@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.calico_nodes import Node, meshed, pinging, unpacked
-from tests.support.namespaces import ip
+from tests.support.calico_nodes import mesh_of, meshed, pinging, unpacked
 from tests.support.waiting import until
 
 RECORDED = json.loads((Path(__file__).resolve().parents[1] / "recordings" / "etcd-v3-keys.json").read_text())
@@ -34,30 +33,8 @@ def nodes(fabric, server, pki, tmp_path_factory):
     """Three nodes, meshed; on the first two of them a workload."""
     image = unpacked(VERSION, tmp_path_factory.mktemp("image"))
     directory = tmp_path_factory.mktemp("n")
-    made = [
-        Node(number, host, VERSION, image, server, pki, directory)
-        for number, host in enumerate(fabric.hosts, 1)
-    ]
-    try:
-        for node in made:
-            node.start()
-        until(lambda: meshed(made), lambda: "\n".join(node.container.log for node in made))
-        for node in made[:2]:
-            node.attached = node.attach("add")
-        here, there = made[:2]
-        until(
-            lambda: (
-                there.attached["block"] in here.host.routes()
-                and here.attached["block"] in there.host.routes()
-            ),
-            "the route to the other host's block",
-        )
+    with mesh_of(fabric, VERSION, image, server, pki, directory) as made:
         yield made
-    finally:
-        for node in made:
-            ip("netns", "delete", node.workload, check=False)
-            if node.container:
-                node.container.kill()
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """calico/node from the image that the lab builds, in containers on hosts made of namespaces."""
 
+import contextlib
 import json
 import sys
 import tarfile
 from pathlib import Path
 
 from tests.lab.standins import etcdv2
-from tests.support import pings, programs
-from tests.support.namespaces import Container
+from tests.support import pings, programs, waiting
+from tests.support.namespaces import Container, ip
 
 STANDINS = Path(etcdv2.__file__).resolve().parent
 ATTACH = STANDINS / "workload" / "attach.py"
@@ -105,6 +106,35 @@ except urllib.error.HTTPError as error:
 except OSError:
     pass
 """
+
+
+@contextlib.contextmanager
+def mesh_of(fabric, version, image, server, certificates, directory):
+    """A node on each host of the fabric, all meshed; on the first two of them a workload."""
+    made = [
+        Node(number, host, version, image, server, certificates, directory)
+        for number, host in enumerate(fabric.hosts, 1)
+    ]
+    try:
+        for node in made:
+            node.start()
+        waiting.until(lambda: meshed(made), lambda: "\n".join(node.container.log for node in made))
+        here, there = made[:2]
+        for node in (here, there):
+            node.attached = node.attach("add")
+        waiting.until(
+            lambda: (
+                there.attached["block"] in here.host.routes()
+                and here.attached["block"] in there.host.routes()
+            ),
+            "the route to the other host's block",
+        )
+        yield made
+    finally:
+        for node in made:
+            ip("netns", "delete", node.workload, check=False)
+            if node.container:
+                node.container.kill()
 
 
 def meshed(nodes):

@@ -5,7 +5,6 @@ them, with a process namespace of its own, as ``docker run --net=host`` would: n
 """
 
 import contextlib
-import fcntl
 import ipaddress
 import itertools
 import json
@@ -15,6 +14,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+from tests.lab.network import choosing
 from tests.support import programs, waiting
 
 _COUNTER = itertools.count()
@@ -36,7 +36,7 @@ class Fabric:
     def __enter__(self):
         try:
             # Taken before another process of tests looks for what is free.
-            with _choosing():
+            with choosing():
                 self._take(_free_network())
             self._make()
         except BaseException:
@@ -190,17 +190,6 @@ class Container:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-@contextlib.contextmanager
-def _choosing():
-    """Only one process of this machine at a time chooses a network and takes it."""
-    descriptor = os.open("/run", os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _free_network():

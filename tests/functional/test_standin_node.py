@@ -446,22 +446,23 @@ class TestContainers:
             assert node.health() == 204
             os.kill(node.container.processes()["calico-felix"], signal.SIGKILL)
             fatal = r"\[FATAL\]\[\d+\] int_dataplane\.go 763: Kernel's RPF check is set to 'loose'\."
-            until(lambda: len(re.findall(fatal, node.container.log)) > 1, 60, lambda: node.container.log)
+            until(lambda: len(re.findall(fatal, node.container.log)) > 1, lambda: node.container.log)
         finally:
             node.host.run("sysctl", "-qw", f"{name}={before}")
-        until(lambda: node.health() == 204, 60, "ready again")
+        until(lambda: node.health() == 204, "ready again")
 
     def test_felix_begins_anew_and_waits_while_the_datastore_is_locked(self, mesh):
         node = mesh[2]
-        before = node.container.processes()["calico-felix"]
+        # The test before this one ends it again and again: between two starts there is none.
+        before = until(lambda: node.container.processes().get("calico-felix"), "felix")
         mesh[0].client.put("/calico/v1/Ready", "false")
         try:
-            until(lambda: node.container.processes().get("calico-felix", before) != before, 60, "a new one")
+            until(lambda: node.container.processes().get("calico-felix", before) != before, "a new one")
             # It calls that ready, as the original does.
-            until(lambda: node.health() == 204, 60, "ready")
+            until(lambda: node.health() == 204, "ready")
         finally:
             mesh[0].client.put("/calico/v1/Ready", "true")
-        until(lambda: all(each.health() == 204 for each in mesh), 60, "all ready again")
+        until(lambda: all(each.health() == 204 for each in mesh), "all ready again")
 
     def test_a_killed_bird_loses_no_packet(self, mesh):
         with pinging(mesh) as packets:

@@ -7,6 +7,8 @@ or daemon that gives no answer is a failure that says so, never "absent".
 Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x.
 """
 
+import stat
+
 from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
 __virtualname__ = "calico"
@@ -1097,6 +1099,35 @@ def plugins_present(name):
     if done["failed"]:
         return dict(ret, result=False, comment=done["failed"])
     return dict(ret, comment="The plugins were installed")
+
+
+def socket_absent(name):
+    """
+    A socket that outlived whoever made it is gone. Salt's own ``file.absent`` looks at files and directories
+    only, and says of a socket that it is not there.
+
+    name
+        Its path (text). Anything else that is there is kept.
+
+    .. code-block:: yaml
+
+        /var/run/calico/bird.ctl:
+          calico.socket_absent: []
+    """
+    ret = _report(name)
+    mode = __salt__["file.lstat"](name).get("st_mode")
+    if mode is None:
+        return dict(ret, comment="%s is not there" % name)
+    if not stat.S_ISSOCK(mode):
+        return dict(ret, comment="%s is kept: it is no socket" % name)
+    ret["changes"] = {"removed": name}
+    if __opts__["test"]:
+        return dict(ret, result=None, comment="%s would be removed" % name)
+    try:
+        __salt__["file.remove"](name)
+    except SaltException as err:
+        return dict(ret, result=False, changes={}, comment=str(err))
+    return dict(ret, comment="%s was removed" % name)
 
 
 def empty_directory_absent(name):

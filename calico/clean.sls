@@ -54,11 +54,6 @@ calico-node's files are gone:
       # What calico/node of Calico 3 leaves there for the CNI plugin.
       - /var/lib/calico/nodename
       - /var/lib/calico/mtu
-      # Sockets that outlive those who made them: of BIRD, and of libnetwork (2.6), which docker would ask.
-      - /var/run/calico/bird.ctl
-      - /var/run/calico/bird6.ctl
-      - /run/docker/plugins/calico.sock
-      - /run/docker/plugins/calico-ipam.sock
 {%- if calico.cni.enabled is not sameas false %}
       - {{ cni.path | json }}
 {%- endif %}
@@ -75,6 +70,17 @@ calico-node's files are gone:
 {%- if calico.clean.datastore is sameas true %}
       - calico: The node has left the cluster
 {%- endif %}
+
+# Of BIRD, and of libnetwork (2.6), which docker would ask.
+Sockets that outlive calico-node are gone:
+  calico.socket_absent:
+    - names:
+      - /var/run/calico/bird.ctl
+      - /var/run/calico/bird6.ctl
+      - /run/docker/plugins/calico.sock
+      - /run/docker/plugins/calico-ipam.sock
+    - require:
+      - calico: calico-node's container is gone
 
 # Also where it was switched off since.
 CNI has no configuration of Calico's:
@@ -105,3 +111,4 @@ Directories that only held calico-node's files are gone:
       - /var/run/calico
     - require:
       - file: calico-node's files are gone
+      - calico: Sockets that outlive calico-node are gone

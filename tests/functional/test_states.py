@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 import threading
 import time
@@ -1111,6 +1112,28 @@ def test_only_an_empty_directory_is_removed(minion, give):
     assert minion.state("calico.empty_directory_absent", "/etc/calico/ssl")["changes"] == {}
 
 
+def test_only_a_socket_is_removed(minion):
+    path = minion.path("/run/calico/bird.ctl")
+    path.parent.mkdir(parents=True)
+    gone = minion.state("calico.socket_absent", "/run/calico/bird.ctl")
+    assert (gone["result"], gone["changes"]) == (True, {})
+    path.write_text("x")
+    kept = minion.state("calico.socket_absent", "/run/calico/bird.ctl")
+    assert (kept["result"], kept["changes"], path.read_text()) == (True, {}, "x")
+    path.unlink()
+    # Its path as the minion sees it: a longer one does not fit into an address.
+    minion.run(
+        sys.executable, "-c", "import socket; socket.socket(socket.AF_UNIX).bind('/run/calico/bird.ctl')"
+    )
+    planned = minion.state("calico.socket_absent", "/run/calico/bird.ctl", test=True)
+    assert (planned["result"], planned["changes"]) == (None, {"removed": "/run/calico/bird.ctl"})
+    assert path.is_socket()
+    done = minion.state("calico.socket_absent", "/run/calico/bird.ctl")
+    assert (done["result"], done["changes"]) == (True, planned["changes"])
+    assert not path.is_socket()
+    assert minion.state("calico.socket_absent", "/run/calico/bird.ctl")["changes"] == {}
+
+
 # --- a dead cluster --------------------------------------------------------------------------------
 
 
@@ -1126,8 +1149,10 @@ def test_a_clean_of_a_dead_cluster_asks_for_settings_alone(minion, dead):
     chunks = minion.call("state.show_low_sls", "calico.clean")
     assert {chunk["fun"] for chunk in chunks if chunk["state"] == "calico"} == {
         "checked",
+        "cni_absent",
         "container_absent",
         "empty_directory_absent",
+        "socket_absent",
     }
     for _again in range(2):
         found = minion.state_of_sls("The settings are right", "calico.clean")

@@ -363,10 +363,18 @@ def test_clean_removes_no_directory_that_others_have_files_in(minion):
     }
 
 
-@pytest.mark.parametrize("path", ["/run/docker/plugins/calico.sock", "/run/docker/plugins/calico-ipam.sock"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/var/run/calico/bird.ctl",
+        "/var/run/calico/bird6.ctl",
+        "/run/docker/plugins/calico.sock",
+        "/run/docker/plugins/calico-ipam.sock",
+    ],
+)
 def test_sockets_that_the_container_leaves_are_cleaned(minion, path):
     chunks = states_of(minion, CHAPTER, "calico.clean")
-    gone = {chunk["name"]: chunk for chunk in chunks if chunk["fun"] == "absent"}
+    gone = {chunk["name"]: chunk for chunk in chunks if chunk["fun"] == "socket_absent"}
     # Only once nobody listens there any more.
     assert {"calico": "calico-node's container is gone"} in gone[path]["require"]
 

@@ -16,17 +16,55 @@ import contextlib
 import datetime
 import functools
 import hashlib
-import importlib
 import os
 import subprocess
-import sys
 import time
 
+import calico_loading
 import salt.utils.path
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-# A plain import would keep the helpers of the release before this one for as long as the process
-# lives: they are read anew whenever the loader reads this file anew.
+_helper = calico_loading.of_this_release()
+calico_bird = _helper("calico_bird")
+calico_container = _helper("calico_container")
+calico_ctl = _helper("calico_ctl")
+calico_datastore = _helper("calico_datastore")
+calico_diagnostics = _helper("calico_diagnostics")
+calico_docker = _helper("calico_docker")
+calico_etcd = _helper("calico_etcd")
+calico_families = _helper("calico_families")
+calico_felix = _helper("calico_felix")
+calico_filters = _helper("calico_filters")
+calico_generations = _helper("calico_generations")
+calico_hold = _helper("calico_hold")
+calico_host = _helper("calico_host")
+calico_kinds = _helper("calico_kinds")
+calico_metrics = _helper("calico_metrics")
+calico_migration = _helper("calico_migration")
+calico_pem = _helper("calico_pem")
+calico_plan = _helper("calico_plan")
+calico_podman = _helper("calico_podman")
+calico_pools = _helper("calico_pools")
+calico_preflight = _helper("calico_preflight")
+calico_probe = _helper("calico_probe")
+calico_ready = _helper("calico_ready")
+calico_rearrange = _helper("calico_rearrange")
+calico_registration = _helper("calico_registration")
+calico_removal = _helper("calico_removal")
+calico_resources = _helper("calico_resources")
+calico_rollback = _helper("calico_rollback")
+calico_rollout = _helper("calico_rollout")
+calico_runtimes = _helper("calico_runtimes")
+calico_scrub = _helper("calico_scrub")
+calico_secrets = _helper("calico_secrets")
+calico_settings = _helper("calico_settings")
+calico_sources = _helper("calico_sources")
+calico_topology = _helper("calico_topology")
+calico_values = _helper("calico_values")
+calico_view = _helper("calico_view")
+calico_watch = _helper("calico_watch")
+
+# These and what they import: the code that a minion runs.
 HELPERS = (
     "calico_bird",
     "calico_container",
@@ -46,6 +84,7 @@ HELPERS = (
     "calico_iproute",
     "calico_kernel",
     "calico_kinds",
+    "calico_loading",
     "calico_metrics",
     "calico_migration",
     "calico_pem",
@@ -78,48 +117,6 @@ HELPERS = (
     "calico_watch",
     "calico_words",
 )
-for _name in HELPERS:
-    sys.modules.pop(_name, None)
-importlib.invalidate_caches()
-
-import calico_bird  # noqa: E402
-import calico_container  # noqa: E402
-import calico_ctl  # noqa: E402
-import calico_datastore  # noqa: E402
-import calico_diagnostics  # noqa: E402
-import calico_docker  # noqa: E402
-import calico_etcd  # noqa: E402
-import calico_families  # noqa: E402
-import calico_felix  # noqa: E402
-import calico_filters  # noqa: E402
-import calico_generations  # noqa: E402
-import calico_hold  # noqa: E402
-import calico_host  # noqa: E402
-import calico_kinds  # noqa: E402
-import calico_metrics  # noqa: E402
-import calico_migration  # noqa: E402
-import calico_pem  # noqa: E402
-import calico_plan  # noqa: E402
-import calico_podman  # noqa: E402
-import calico_pools  # noqa: E402
-import calico_preflight  # noqa: E402
-import calico_probe  # noqa: E402
-import calico_ready  # noqa: E402
-import calico_rearrange  # noqa: E402
-import calico_registration  # noqa: E402
-import calico_removal  # noqa: E402
-import calico_resources  # noqa: E402
-import calico_rollback  # noqa: E402
-import calico_rollout  # noqa: E402
-import calico_runtimes  # noqa: E402
-import calico_scrub  # noqa: E402
-import calico_secrets  # noqa: E402
-import calico_settings  # noqa: E402
-import calico_sources  # noqa: E402
-import calico_topology  # noqa: E402
-import calico_values  # noqa: E402
-import calico_view  # noqa: E402
-import calico_watch  # noqa: E402
 
 __virtualname__ = "calico"
 
@@ -131,11 +128,8 @@ BIRD_SOCKETS = {4: "/var/run/calico/bird.ctl", 6: "/var/run/calico/bird6.ctl"}
 NAMESPACED = ("WorkloadEndpoint", "NetworkPolicy", "NetworkSet")
 # What `calicoctl config` of 2.6 sets, in the shape of Calico 3's resources.
 SETTINGS_OF_V1 = ("BGPConfiguration", "FelixConfiguration")
-# How often a write is tried that lost against another one, and the errors that say so.
+# How often a write is tried that lost against another one, or whose datastore was away for a moment.
 ATTEMPTS = 3
-RACES = (calico_ctl.Conflict, calico_ctl.AlreadyExists, calico_ctl.NotFound)
-# Errors after which a write is tried again: those, and a datastore that was away for a moment.
-AGAIN = (*RACES, calico_ctl.Unreachable)
 # Kernel and docker answer at once; an image may have to cross the network.
 COMMAND_DEADLINE = 30
 # Whatever the safety rules look at.
@@ -210,12 +204,13 @@ def __virtual__():
 def _digest():
     """One text for all files that this release of the code is made of, as they lie on disk."""
     modules = os.path.dirname(os.path.abspath(__file__))
-    # Beside `modules` lies `states`; in a checkout they are `_modules` and `_states`.
+    # Beside `modules` lie `states` and `utils`; in a checkout they are `_modules` and so on.
+    beside = modules[: -len("modules")]
     files = {
         "module": os.path.abspath(__file__),
-        "state": os.path.join(modules[: -len("modules")] + "states", "calico.py"),
+        "state": os.path.join(beside + "states", "calico.py"),
     }
-    files.update((name, os.path.abspath(sys.modules[name].__file__)) for name in HELPERS)
+    files.update((name, os.path.join(beside + "utils", name + ".py")) for name in HELPERS)
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(name.encode("ascii"))
@@ -3166,7 +3161,7 @@ def converge(what, wanted=(), absent=(), prune=False, allow=None):
         except calico_ctl.CtlError as err:
             failed = _ctl_text(err)
             reason = err.reason if isinstance(err, calico_ctl.PartialSuccess) else err
-            again = isinstance(reason, AGAIN)
+            again = isinstance(reason, calico_ctl.AGAIN)
             if isinstance(reason, calico_ctl.Unreachable):
                 time.sleep(PAUSE)
         before = made

@@ -11,45 +11,20 @@ Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x. Bring it to the maste
 
 import contextlib
 import datetime
-import importlib
 import json
 import os
-import sys
 import tempfile
 
+import calico_loading
 import salt.client
 from salt.exceptions import SaltException
 
-# As in the execution module: read anew whenever the loader reads this file anew.
-HELPERS = (
-    "calico_felix",
-    "calico_forms",
-    "calico_kinds",
-    "calico_mesh",
-    "calico_minions",
-    "calico_page",
-    "calico_plan",
-    "calico_regex",
-    "calico_removal",
-    "calico_report",
-    "calico_resources",
-    "calico_safety",
-    "calico_secrets",
-    "calico_selector",
-    "calico_topology",
-    "calico_view",
-    "calico_words",
-)
-for _name in HELPERS:
-    sys.modules.pop(_name, None)
-importlib.invalidate_caches()
-
-import calico_mesh  # noqa: E402
-import calico_minions  # noqa: E402
-import calico_page  # noqa: E402
-import calico_removal  # noqa: E402
-import calico_report  # noqa: E402
-from calico_minions import DEADLINE, Failed  # noqa: E402
+_helper = calico_loading.of_this_release()
+calico_mesh = _helper("calico_mesh")
+calico_minions = _helper("calico_minions")
+calico_page = _helper("calico_page")
+calico_removal = _helper("calico_removal")
+calico_report = _helper("calico_report")
 
 __virtualname__ = "calico"
 
@@ -163,7 +138,7 @@ def _answers(tgt, tgt_type, timeout):
             store = _ask_one(minion, "calico.overview", timeout=timeout, datastore=True)["datastore"]
             unread = None
             break
-        except Failed as err:
+        except calico_minions.Failed as err:
             unread = str(err)
     return calico_mesh.Answers(views, failed, silent, store, unread)
 
@@ -242,7 +217,7 @@ def decommission(node, test=True, allow=None, writer=None, format="text", timeou
     }
     try:
         _decommission(done, node, test, allow, writer, timeout)
-    except (Failed, SaltException) as err:
+    except (calico_minions.Failed, SaltException) as err:
         done["refused"].append(str(err))
     if done["refused"] or (not test and (done["left"] or done["waiting"])):
         done["retcode"] = 1
@@ -254,19 +229,21 @@ def _decommission(done, node, test, allow, writer, timeout):
     own = sorted(minion for minion, name in names.items() if name == node)
     others = sorted(minion for minion, name in names.items() if name != node)
     if writer is not None and writer not in others:
-        raise Failed("writer: got '%s'; accepted: %s" % (writer, calico_mesh.some(others) or "none answers"))
+        raise calico_minions.Failed(
+            "writer: got '%s'; accepted: %s" % (writer, calico_mesh.some(others) or "none answers")
+        )
     if not others:
-        raise Failed("No minion of another node answers: nobody could change the datastore")
+        raise calico_minions.Failed("No minion of another node answers: nobody could change the datastore")
     writer = writer or others[0]
     found = _ask_one(writer, "calico.remains", node, timeout=timeout)
     # Minions of an older formula do not say it.
     if found.get("meant") and not found["registered"]:
-        raise Failed(
+        raise calico_minions.Failed(
             "node: got '%s'; accepted: the name of a node: did you mean %s?" % (node, found["meant"])
         )
     running = [minion for minion in own if _runs(minion, timeout)]
     if found["datastore"] == "kubernetes" and found["registered"]:
-        raise Failed(
+        raise calico_minions.Failed(
             "With the datastore kubernetes the node is Kubernetes' own: kubectl delete node %s, "
             "then this again for what is left of it" % node
         )
@@ -304,10 +281,12 @@ def _runs(minion, timeout):
 
 
 def _stop(minion, timeout):
-    _ask_one(minion, "service.stop", UNIT, timeout=max(timeout, DEADLINE))
+    _ask_one(minion, "service.stop", UNIT, timeout=max(timeout, calico_minions.DEADLINE))
     _ask_one(minion, "service.disable", UNIT, timeout=timeout)
     if _runs(minion, timeout):
-        raise Failed("%s: calico-node still runs or would start again: stop it, then this again" % minion)
+        raise calico_minions.Failed(
+            "%s: calico-node still runs or would start again: stop it, then this again" % minion
+        )
 
 
 def _refuse_the_living(done, node, found, writer, timeout):
@@ -342,9 +321,11 @@ def _judge(done, writer, node, found, allow, timeout):
 
 
 def _converge(writer, what, timeout, **keywords):
-    made = _ask_one(writer, "calico.converge", what, timeout=max(timeout, DEADLINE), **keywords)
+    made = _ask_one(
+        writer, "calico.converge", what, timeout=max(timeout, calico_minions.DEADLINE), **keywords
+    )
     if made["refused"] or made["failed"]:
-        raise Failed("%s: %s" % (writer, made["failed"] or "; ".join(made["refused"])))
+        raise calico_minions.Failed("%s: %s" % (writer, made["failed"] or "; ".join(made["refused"])))
 
 
 def _verify(done, node, found, writer, timeout):

@@ -10,38 +10,18 @@ Holds for Salt 3006 to 3008 and calico/node 2.6.x and 3.x. Bring it to the maste
 """
 
 import contextlib
-import importlib
 import sys
 
+import calico_loading
 import salt.client
 from salt.exceptions import SaltException
 
-# As in the execution module: read anew whenever the loader reads this file anew.
-HELPERS = (
-    "calico_etcd",
-    "calico_felix",
-    "calico_forms",
-    "calico_generations",
-    "calico_kinds",
-    "calico_migration",
-    "calico_minions",
-    "calico_pools",
-    "calico_regex",
-    "calico_rollout",
-    "calico_selector",
-    "calico_topology",
-    "calico_topology_report",
-)
-for _name in HELPERS:
-    sys.modules.pop(_name, None)
-importlib.invalidate_caches()
-
-import calico_migration  # noqa: E402
-import calico_minions  # noqa: E402
-import calico_pools  # noqa: E402
-import calico_rollout  # noqa: E402
-import calico_topology_report  # noqa: E402
-from calico_minions import DEADLINE, Failed  # noqa: E402
+_helper = calico_loading.of_this_release()
+calico_migration = _helper("calico_migration")
+calico_minions = _helper("calico_minions")
+calico_pools = _helper("calico_pools")
+calico_rollout = _helper("calico_rollout")
+calico_topology_report = _helper("calico_topology_report")
 
 __virtualname__ = "calico"
 
@@ -144,7 +124,7 @@ def upgrade(
     }
     try:
         _upgrade(done, tgt, tgt_type, batch, version, timeout, saltenv)
-    except (Failed, SaltException, calico_rollout.Refused) as err:
+    except (calico_minions.Failed, SaltException, calico_rollout.Refused) as err:
         done["refused"].append(str(err))
     if done["refused"] or done["failed"]:
         done["retcode"] = 1
@@ -157,7 +137,7 @@ def _upgrade(done, tgt, tgt_type, batch, version, timeout, saltenv):
     _ask(tgt, "saltutil.refresh_pillar", tgt_type=tgt_type, timeout=timeout, wait=True)
     views, failed, silent = _views(tgt, tgt_type, timeout, saltenv=saltenv)
     if not views and not failed and not silent:
-        raise Failed("tgt: '%s' (%s) matches no minion" % (tgt, tgt_type))
+        raise calico_minions.Failed("tgt: '%s' (%s) matches no minion" % (tgt, tgt_type))
     plan = calico_rollout.plan(views, failed, silent, batch, version)
     locked = False
     if plan["migrates"]:
@@ -206,7 +186,7 @@ def _views(tgt, tgt_type, timeout, late=0, saltenv=None):
     old = sorted(minion for minion, text in failed.items() if "is not available" in text)
     if old:
         # Not saltutil.sync_all: that would remove modules of others.
-        _apply(old, "calico.modules", max(timeout, DEADLINE), saltenv)
+        _apply(old, "calico.modules", max(timeout, calico_minions.DEADLINE), saltenv)
         again = ask(old, "list")
         failed = {minion: text for minion, text in failed.items() if minion not in old}
         views.update(again[0])
@@ -240,7 +220,7 @@ def _unfit(plan, views, locked, timeout):
     """What the hosts' own preflight says, and whether the pillar changes more than the release."""
     refused = []
     answers, failed, silent = _ask(
-        plan["todo"], "calico.check", tgt_type="list", timeout=max(timeout, DEADLINE)
+        plan["todo"], "calico.check", tgt_type="list", timeout=max(timeout, calico_minions.DEADLINE)
     )
     for minion in plan["todo"]:
         if minion in failed or minion in silent:
@@ -256,9 +236,9 @@ def _unfit(plan, views, locked, timeout):
     # While releases are mixed, each node writes its own into the datastore when it starts, and calicoctl
     # writes only where that is its own as well.
     if any(not views[minion]["current"] for minion in plan["todo"]):
-        pending = _ask_one(plan["todo"][0], "calico.rollout", timeout=max(timeout, DEADLINE), pending=True)[
-            "pending"
-        ]
+        pending = _ask_one(
+            plan["todo"][0], "calico.rollout", timeout=max(timeout, calico_minions.DEADLINE), pending=True
+        )["pending"]
         if pending:
             refused.append(
                 "the pillar also changes what the datastore holds for all: %s. Make that change before the "
@@ -391,7 +371,7 @@ def pool_migration(old=None, writer=None, test=False, format="text", timeout=60)
     }
     try:
         _migrate_pools(done, old, writer, timeout)
-    except (Failed, SaltException) as err:
+    except (calico_minions.Failed, SaltException) as err:
         done["refused"].append(str(err))
     done["retcode"] = 1 if done["refused"] else 0
     done["text"] = calico_pools.text(done)
@@ -402,7 +382,7 @@ def _migrate_pools(done, old, writer, timeout):
     if writer is None:
         answering = _ask("*", "test.ping", timeout=timeout)[0]
         if not answering:
-            raise Failed("No minion answers")
+            raise calico_minions.Failed("No minion answers")
         writer = min(answering, key=calico_rollout.natural)
     _ask_one(writer, "saltutil.refresh_pillar", wait=True, timeout=timeout)
     declared = _ask_one(writer, "calico.declared", timeout=timeout)["pools"]
@@ -448,7 +428,9 @@ def _one_step(done, writer, call, timeout):
     """Plan or make one change, and note what it was."""
     arguments = {key: value for key, value in call.items() if key != "what"}
     function = "calico.plan" if done["test"] else "calico.converge"
-    made = _ask_one(writer, function, call["what"], timeout=max(timeout, DEADLINE), **arguments)
+    made = _ask_one(
+        writer, function, call["what"], timeout=max(timeout, calico_minions.DEADLINE), **arguments
+    )
     done["refused"] += made["refused"]
     if made.get("failed"):
         done["refused"].append("%s: %s" % (writer, made["failed"]))
@@ -524,7 +506,7 @@ def topology(
     }
     try:
         _topology(done, (tgt, tgt_type), writer, prune, hold, timeout)
-    except (Failed, SaltException) as err:
+    except (calico_minions.Failed, SaltException) as err:
         (done["next"] if done["changes"] else done["refused"]).append(str(err))
         done["retcode"] = 1
     if done["refused"] or done["failed"]:
@@ -542,12 +524,20 @@ def _topology(done, whom, writer, prune, hold, timeout):
     if writer is None:
         writer = min(places, key=calico_rollout.natural)
     elif writer not in places:
-        raise Failed("writer: got '%s'; accepted: %s" % (writer, calico_rollout.some(sorted(places))))
+        raise calico_minions.Failed(
+            "writer: got '%s'; accepted: %s" % (writer, calico_rollout.some(sorted(places)))
+        )
     done["refused"] = calico_topology_report.contradictions(places)
     if done["refused"]:
         return
     nodes = [{key: place[key] for key in place if key not in NOT_OF_A_NODE} for place in places.values()]
-    plan = _ask_one(writer, "calico.rearrangement", timeout=max(timeout, DEADLINE), nodes=nodes, prune=prune)
+    plan = _ask_one(
+        writer,
+        "calico.rearrangement",
+        timeout=max(timeout, calico_minions.DEADLINE),
+        nodes=nodes,
+        prune=prune,
+    )
     done["stages"] = [stage["title"] for stage in plan["stages"]]
     done["left"] = plan["left"]
     done["refused"] = plan["refused"] + calico_topology_report.strangers(plan["strangers"])
@@ -585,8 +575,8 @@ def _stages(done, stages, whom, writer, hold, timeout, held):
         _progress("stage %d of %d: %s" % (number, len(stages), stage["title"]))
         what = {key: stage[key] for key in ("what", "wanted", "absent")}
         try:
-            made = _ask_one(writer, "calico.converge", timeout=max(timeout, DEADLINE), **what)
-        except Failed as err:
+            made = _ask_one(writer, "calico.converge", timeout=max(timeout, calico_minions.DEADLINE), **what)
+        except calico_minions.Failed as err:
             # It may have written all the same: nobody can say that nothing was changed.
             done["failed"][writer] = str(err)
             return
@@ -615,7 +605,7 @@ def _not_ready(whom, timeout):
         whom[0],
         "calico.ready",
         tgt_type=whom[1],
-        timeout=timeout + DEADLINE,
+        timeout=timeout + calico_minions.DEADLINE,
         arg=(timeout,),
         exact=True,
         brief=True,
@@ -627,14 +617,16 @@ def _not_ready(whom, timeout):
 def _all_of_them(whom, function, timeout, **keywords):
     """What each of these minions says; one that cannot ends it."""
     answers, failed, silent = _ask(
-        whom[0], function, tgt_type=whom[1], timeout=max(timeout, DEADLINE), **keywords
+        whom[0], function, tgt_type=whom[1], timeout=max(timeout, calico_minions.DEADLINE), **keywords
     )
     if silent:
-        raise Failed(
+        raise calico_minions.Failed(
             "no answer from %s: start their minions, or leave them out of tgt" % calico_rollout.some(silent)
         )
     if failed:
-        raise Failed("; ".join("%s: %s" % (minion, failed[minion]) for minion in sorted(failed)))
+        raise calico_minions.Failed(
+            "; ".join("%s: %s" % (minion, failed[minion]) for minion in sorted(failed))
+        )
     if not answers:
-        raise Failed("tgt: '%s' (%s) matches no minion" % whom)
+        raise calico_minions.Failed("tgt: '%s' (%s) matches no minion" % whom)
     return answers

@@ -134,6 +134,10 @@ class PartialSuccess(CtlError):
         self.reason = reason
 
 
+# After these a write is tried again: it lost against another one, or the datastore was away for a moment.
+AGAIN = (Conflict, AlreadyExists, NotFound, Unreachable)
+
+
 @dataclass
 class Result:
     """What one run of calicoctl left: ``rc`` is None where it was killed at the deadline."""

@@ -78,7 +78,9 @@ def test_files_that_the_container_does_not_read_restart_nothing(fleet, host):
     assert fleets.container(host) == before
 
 
-@pytest.mark.parametrize("moment", [0.3, 0.8, 1.5, 3])
+@pytest.mark.parametrize(
+    "moment", [0.8, *(pytest.param(moment, marks=pytest.mark.matrix) for moment in (0.3, 1.5, 3))]
+)
 def test_a_run_killed_at_any_moment_can_be_run_again(fleet, host, moment):
     """From nothing: image, files, unit and container are in the making when the minion is killed."""
     fleet.converge(host, sls="calico.clean")

@@ -195,17 +195,30 @@ def imports(path):
             yield node.module
 
 
-@pytest.mark.parametrize("file", ["_modules/calico.py", *(f"_runners/{name}" for name in RUNNERS)])
-def test_all_helpers_are_read_anew(file):
-    helpers, found = set(), set(imports(ROOT / file))
+def named_helpers(path):
+    """Those that a file which Salt's loader reads stands for by :class:`calico_loading.Helper`."""
+    return set(re.findall(r'^(\w+) = _helper\("\1"\)$', text_of(path), re.MULTILINE))
+
+
+def test_the_code_of_a_minion_is_all_that_its_module_uses():
+    path = ROOT / "_modules/calico.py"
+    helpers, found = set(), {*imports(path), *named_helpers(path)}
     while found:
         name = found.pop()
         path = ROOT / "_utils" / f"{name}.py"
         if name not in helpers and path.is_file():
             helpers.add(name)
             found.update(imports(path))
-    module = importlib.import_module(file[: -len(".py")].replace("/", "."))
+    module = importlib.import_module("_modules.calico")
     assert sorted(module.HELPERS) == sorted(helpers)
+
+
+@pytest.mark.parametrize("file", ["_modules/calico.py", *(f"_runners/{name}" for name in RUNNERS)])
+def test_what_salt_loads_keeps_no_helper_of_an_older_release(file):
+    """A plain import would: each is named by what loads it anew."""
+    helpers = {path.stem for path in (ROOT / "_utils").glob("*.py")}
+    assert named_helpers(ROOT / file) <= helpers
+    assert set(imports(ROOT / file)) & helpers == {"calico_loading"}
 
 
 def test_helpers_know_nothing_of_salt():

@@ -12,6 +12,8 @@ TIER := $(BIN)/python -m tests.tiers
 
 # `su` leaves root without these.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# As on a minion: what is compiled is compiled once, and not by each of some thousand processes.
+unexport PYTHONDONTWRITEBYTECODE
 export PROFILE CALICO_IMAGE_ARCHIVE CALICOCTL CALICO_VERSION
 
 .NOTPARALLEL:

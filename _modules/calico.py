@@ -626,6 +626,38 @@ def calicoctl_version():
     return text
 
 
+def calicoctl_current():
+    """
+    Whether calicoctl is what ``calico:calicoctl:source_hash`` says, root's, and with mode 0755.
+
+    A large program is not read on every run: its hash is known for as long as nothing about the file has
+    changed (size, inode, both times).
+
+    Returns bool; False where the pillar names no source.
+
+    Raises CommandExecutionError where the file cannot be read.
+
+    Holds for Calico 2.6 and 3.x.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' calico.calicoctl_current
+    """
+    given = _settings()["calicoctl"]
+    if not given["source"]:
+        return False
+    algorithm, digits = calico_values.hash_parts(given["source_hash"])
+    memory = _memory()
+    try:
+        return not calico_sources.file_differs(
+            given["path"], digits, lambda path: memory.digest(path, algorithm)
+        )
+    except OSError as err:
+        raise CommandExecutionError("%s cannot be read: %s" % (given["path"], err.strerror)) from err
+
+
 def _check_kinds(checked):
     """Kinds that calicoctl does not know. Whatever else keeps it from an answer is told by others."""
     findings = []

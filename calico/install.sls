@@ -21,6 +21,9 @@ calicoctl is installed:
     - group: root
     - mode: '0755'
     - makedirs: true
+    # Salt would hash all of it in every run.
+    - unless:
+      - fun: calico.calicoctl_current
     - require:
       - calico: calico/node's image is on the host
 {%- endif %}

@@ -622,6 +622,47 @@ def test_a_large_file_is_read_once(minion, give):
     assert again.digest(str(file), "sha512") == hashlib.sha512(b"b").hexdigest()
 
 
+@pytest.mark.parametrize("where", ["salt://", ""])
+def test_calicoctl_is_put_right_whatever_is_wrong_with_it(minion, give, where):
+    file = minion.files / "program"
+    file.write_bytes(b"what is meant")
+    digest = hashlib.sha512(b"what is meant").hexdigest()
+    source = where + "program" if where else str(file)
+    give(calicoctl={"path": CALICOCTL, "source": source, "source_hash": f"sha512={digest}"})
+    path = minion.path(CALICOCTL)
+
+    def install():
+        return minion.state_of_sls("calicoctl is installed", "calico.install")
+
+    assert minion.call("calico.calicoctl_current") is False
+    assert install()["changes"] == {"diff": "New file", "mode": "0755"}
+    about = path.stat()
+    assert (about.st_uid, about.st_mode & 0o7777, path.read_bytes()) == (0, 0o755, b"what is meant")
+
+    # Once its hash is known it is not read again: another one in its place is believed.
+    memory = minion.directory / "cache" / "calico-formula.json"
+
+    def known():
+        assert (install()["result"], install()["changes"]) == (True, {})
+        return memory.exists() and CALICOCTL in json.loads(memory.read_text())["files"]
+
+    waiting.until(known, "its hash is kept", pause=1)
+    memory.write_text(memory.read_text().replace(digest, "0" * 128))
+    assert minion.call("calico.calicoctl_current") is False
+    memory.unlink()
+
+    def others_bytes():
+        path.write_bytes(b"SOMETHING ELSE"[: about.st_size])
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+    for spoil in (others_bytes, lambda: path.chmod(0o777), lambda: os.chown(path, 1234, 0), path.unlink):
+        spoil()
+        assert minion.call("calico.calicoctl_current") is False
+        assert install()["changes"] != {}
+        assert path.read_bytes() == b"what is meant"
+        assert minion.call("calico.calicoctl_current") is True
+
+
 def test_a_host_without_docker(minion, fit):
     minion.path("/run/docker.sock").unlink()
     for state in ("calico.checked", "calico.image_present", "calico.container_current"):

@@ -247,18 +247,20 @@ def _loaders(directory):
 
     opts = salt.config.minion_config(f"{directory}/minion")
     opts["__role"] = "minion"
+    # As salt-call does it: states use the pillar that is there already.
+    opts["__cli"] = "salt-call"
     return Loaders(opts)
 
 
 def _answer(loaders, request):
     if request["do"] == "ping":
         return {"return": True}
+    _with_pillar(loaders)
     if request["do"] == "state":
         state = loaders.modules["state.single"](
             request["function"], request["name"], test=request["test"], **request["kwargs"]
         )
         return {"return": state.full_return}
-    _with_pillar(loaders)
     if request["do"] == "schedule":
         return {"return": _scheduled(loaders, request["schedule"], request["path"])}
     function = loaders.modules[request["function"]]
@@ -267,8 +269,10 @@ def _answer(loaders, request):
 
 
 def _with_pillar(loaders):
-    loaders.refresh_pillar()
-    pillar = _hidden(loaders.opts["pillar"])
+    # As the minion's master would make it of that one file, for a third of the time that a call takes.
+    path = Path(loaders.opts["pillar_roots"]["base"][0], "calico.sls")
+    pillar = _hidden(json.loads(path.read_text().partition("\n")[2]))
+    loaders.opts["pillar"] = pillar
     loaders.modules.pack["__pillar__"] = pillar
     # Beacons call the functions through a loader of its own in Salt 3008; a minion refreshes both. An
     # older loader, asked for an attribute that it has not, loads every module there is.

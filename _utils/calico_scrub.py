@@ -47,11 +47,13 @@ _HINTS = (*_WORDS, "key", "_pass", "_pwd")
 _VALUE = (
     r"(?P<value>"
     r"\"(?:[^\"\\\n]|\\.){0,256}\"|'(?:[^'\\\n]|\\.){0,256}'"
-    # In a text within a text the quotes are escaped.
+    # In a text within a text the quotes are escaped, and so is what was escaped.
+    r"|\\\"(?:[^\"\\\n]|\\\\(?:\\\\|\\\"|[^\"\\\n])){0,256}\\\""
     r"|\\{1,3}\"[^\"\\\n]{0,256}\\{1,3}\"|[\"']?[^\s,;&\"'{}\[\]\\]+)"
 )
 _NAMED = re.compile(_NAME + r"(?P<between>\\{0,3}[\"']?\s{0,3}(?:[:=]|=>)\s{0,3})" + _VALUE, re.IGNORECASE)
 _OPTION = re.compile(r"(?<=-)" + _NAME + r"(?P<between>[ \t]{1,3}(?!-))" + _VALUE, re.IGNORECASE)
+_QUOTE = re.compile(r"\\*[\"']?")
 _BEARER = re.compile(r"\b(?P<scheme>bearer|basic)[ \t]+[A-Za-z0-9+/=._~-]{6,}", re.IGNORECASE)
 _WEB_TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 _PASSWORD_IN_URL = re.compile(r"://[^\s/@:\"']{0,256}:([^\s\"']{1,256})@")
@@ -119,8 +121,12 @@ def _masked(found):
     if not is_secret(found["name"]):
         return found[0]
     value = found["value"]
-    quote = re.match(r"\\*[\"']?", value)[0]
-    return found[0][: -len(value)] + quote + MASK + (quote if value.endswith(quote) else "")
+    if value.strip("\\\"'").lower() in _NO_SECRETS:
+        return found[0]
+    given = _QUOTE.match(value)[0]
+    # What was data is data afterwards: a number in JSON becomes text.
+    quote = given or _QUOTE.match(found["between"])[0]
+    return found[0][: -len(value)] + quote + MASK + (quote if value.endswith(given) else "")
 
 
 def _forms(secret):

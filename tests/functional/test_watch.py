@@ -416,7 +416,7 @@ def test_a_bundle_has_everything_and_no_secret(node, give, engine, programs, for
     assert "BGP state:          Established" in texts["bird.txt"]
     assert "plain ******** and ******** and ********" in texts["journal.txt"]
     assert json.loads(texts["status.json"])["felix"]["ready"]
-    assert json.loads(texts["settings.json"])["version"] == "v2.6.2"
+    assert json.loads(texts["settings.json"])["version"] == "v2.6.2", texts["settings.json"]
     assert len(json.loads(texts["host.json"])["saltversion"]) >= 4
     assert "net.ipv4.ip_forward" in texts["sysctl.txt"]
     assert re.search(r"\bdev lo\b", texts["ip-4-route-show-table-all.txt"])

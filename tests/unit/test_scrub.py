@@ -46,6 +46,18 @@ def test_private_keys_that_nobody_knew(kind, write):
     assert MASK in found
 
 
+@pytest.mark.parametrize("value", [None, True, False, "", 5, "word", 'a "quoted" one', "x\\y"])
+@pytest.mark.parametrize("write", [json.dumps, lambda data: json.dumps(data, indent=1)])
+def test_json_stays_json(write, value):
+    """And what is switched off is no secret."""
+    shown = {"password": value, "deep": [{"api_key": value}], "name": "node1"}
+    found = json.loads(calico_scrub.Scrubber()(write(shown)))
+    masked = value if value in (None, True, False, "") else MASK
+    assert found == {"password": masked, "deep": [{"api_key": masked}], "name": "node1"}
+    within = json.loads(json.loads(calico_scrub.Scrubber()(json.dumps(write(shown)))))
+    assert within == found
+
+
 def test_what_stands_around_a_whole_key_stays():
     found = calico_scrub.Scrubber()("before\n" + key() + "between\n" + key("PRIVATE KEY") + "after\n")
     assert found == f"before\n{MASK}\nbetween\n{MASK}\nafter\n"

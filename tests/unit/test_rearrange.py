@@ -451,7 +451,7 @@ def test_a_writer_that_fell_silent_may_have_written(fleet):
     found = fleet(meshed(3), wanted(3, {0}), False, PEERS)
 
     def converge(_name, what, wanted, absent):
-        raise calico_orch.Failed("node0: calico.converge: no answer")
+        raise calico_orch.calico_minions.Failed("node0: calico.converge: no answer")
 
     found.converge = converge
     done = topology()

@@ -200,9 +200,17 @@ def good(form):
         return any_case(sorted(form.written))
     if isinstance(form, forms.Words):
         return any_case(form.words)
+    if isinstance(form, forms.Mark):
+        return st.sampled_from([0xFF000000, "0xffff0000", 0xFFFFFFFF])
     if isinstance(form, forms.Number):
         number = st.integers(form.low if form.low is not None else 0, form.high or 10**6)
         return st.one_of(number, number.map(str))
+    if isinstance(form, forms.Matching):
+        return st.from_regex(form.pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+    if isinstance(form, forms.OneOf):
+        return st.sampled_from(form.words)
+    if isinstance(form, forms.HostPort):
+        return good_port(form.networks)
     if isinstance(form, forms.Mapping):
         return st.fixed_dictionaries({key: good(part) for key, part in form.required.items()})
     return {
@@ -211,6 +219,9 @@ def good(form):
         forms.Text: names,
         forms.Community: st.sampled_from(["64512:120", "0:65535", "4200000000:1:2"]),
         forms.FreeText: names,
+        forms.Regex: st.sampled_from(["^(en|eth).*", "br-.*", "a{2,3}"]),
+        forms.Interfaces: st.sampled_from(["kube-ipvs0", "kube-ipvs0,/^vmbr[0-9]+$/"]),
+        forms.InterfacePrefixes: st.sampled_from(["cali", "cali,tap"]),
         forms.AsNumber: st.one_of(
             st.integers(0, 2**32 - 1),
             st.integers(0, 2**32 - 1).map(str),
@@ -226,15 +237,16 @@ def good(form):
         forms.Encapsulation: any_case(["never", "always", "crossSubnet", "cross-subnet", "off"]),
         forms.SwitchAndMode: any_case(["never", "always", "cross-subnet"]),
         forms.Duration: durations,
-        forms.HostPort: st.one_of(
-            st.integers(1, 65535).map("udp:{}".format),
-            st.builds("tcp:{}:{}".format, networks, st.integers(1, 65535)),
-            st.fixed_dictionaries({"protocol": st.just("tcp"), "port": st.integers(1, 65535)}),
-        ),
         forms.PortRange: st.one_of(st.integers(1, 65535), st.just("30000:32767")),
         forms.Pairs: st.dictionaries(names, names, min_size=1, max_size=2),
         forms.Structure: st.just([{"min": 1, "max": 250}]),
     }[type(form)]
+
+
+def good_port(with_networks):
+    port = st.integers(1, 65535)
+    plain = port.map("udp:{}".format) | st.fixed_dictionaries({"protocol": st.just("tcp"), "port": port})
+    return plain | st.builds("tcp:{}:{}".format, networks, port) if with_networks else plain
 
 
 def good_words(what, generation, kind):

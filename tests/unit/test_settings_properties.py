@@ -328,19 +328,17 @@ def of_form(form):
     return None
 
 
-FELIX = {
-    row: values
-    for row in calico_felix.ROWS
-    if row.name != "DatastoreType" and (values := of_form(row.form)) is not None
-}
-
-
 def felix_settings(minor, name):
     """Settings of Felix that a release has; ``name`` says by what name."""
-    major = (2, 6) if minor is None else (3, minor)
-    rows = [row for row in FELIX if row.known(*major) and name(row)]
-    return st.sets(st.sampled_from(rows), max_size=4).flatmap(
-        lambda chosen: st.fixed_dictionaries({name(row): FELIX[row] for row in chosen})
+    release = (2, 6) if minor is None else (3, minor)
+    values = {
+        name(row): of_form(row.form_of(*release))
+        for row in calico_felix.ROWS
+        if row.known(*release) and name(row) and row.name != "DatastoreType"
+    }
+    names = sorted(name for name in values if values[name] is not None)
+    return st.sets(st.sampled_from(names), max_size=4).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: values[name] for name in sorted(chosen)})
     )
 
 

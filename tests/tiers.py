@@ -99,7 +99,8 @@ class Run:
         """Run these one after the other; ``output``: the file that takes what they print."""
         report = Path(directory) / "report.xml"
         for phase in phases:
-            print(f"== {phase.name}", flush=True)
+            # In one piece: the other lane prints at the same time.
+            print(f"== {phase.name}\n", end="", flush=True)
             begin = time.monotonic()
             environment = {**os.environ, **phase.environment}
             command, errors = phase.command(report), output and subprocess.STDOUT

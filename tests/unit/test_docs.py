@@ -249,3 +249,10 @@ def test_what_is_executable_says_by_what():
     for path in tracked():
         if path.stat().st_mode & 0o100:
             assert text_of(path).startswith("#!"), path
+
+
+def test_no_two_test_files_have_one_name():
+    """Those of `make test` that run side by side are one run of pytest, which takes one for the other."""
+    folders = [ROOT / "tests" / folder for folder in ("functional", "unit")]
+    names = [path.name for folder in folders for path in folder.glob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
